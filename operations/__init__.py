@@ -1,0 +1,1 @@
+"""Running a process: settings, logging, signals and drain."""

@@ -1,0 +1,3 @@
+"""Protocol servers, one bus, plain functions."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Messages to consumers: routing, the worker loop and what consumers use."""
