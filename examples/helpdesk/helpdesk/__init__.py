@@ -1,0 +1,1 @@
+"""A helpdesk: browsers and mail meet in one room."""
