@@ -56,7 +56,9 @@ def test_lines_that_are_not_ours_are_ignored(client: Client, junk: str) -> None:
 def test_mail_appears_in_the_room(client: Client) -> None:
     ann = client.websocket("/room")
     ann.receive()
-    code, _, sent = client.email("support+42@example.com", "It broke.\n\n> quoted", subject="Help", sender="eve@example.org")
+    code, _, sent = client.email(
+        "support+42@example.com", "It broke.\n\n> quoted", subject="Help", sender="eve@example.org"
+    )
     assert (code, sent) == (250, [])
     line = {"from": "eve@example.org", "subject": "#42 Help", "text": "It broke.", "kind": "mail"}
     assert line_of(ann.receive()) == line

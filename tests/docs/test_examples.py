@@ -1,0 +1,75 @@
+"""Every example of the README and the docs runs: a page's Python blocks are executed in order, in one namespace."""
+
+import re
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trunkline.workers.testing import Client
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path) -> list[str]:
+    return BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(autouse=True)
+def hello(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Offer the README's hello.py as the module that other examples import."""
+    module = types.ModuleType("hello")
+    exec(compile(blocks(ROOT / "README.md")[0], "hello.py", "exec"), module.__dict__)  # noqa: S102
+    monkeypatch.setitem(sys.modules, "hello", module)
+    yield
+
+
+def namespace_of(page: Path) -> dict[str, Any]:
+    namespace: dict[str, Any] = {"__name__": "example"}
+    for number, block in enumerate(blocks(page), 1):
+        exec(compile(block, f"{page.name} block {number}", "exec"), namespace)  # noqa: S102
+    return namespace
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: str(page.relative_to(ROOT)))
+def test_examples_run(page: Path) -> None:
+    """The blocks run, the tests in them pass, and a routing in them can be loaded."""
+    namespace = namespace_of(page)
+    for name, value in list(namespace.items()):
+        if name.startswith("test_"):
+            value()
+    if "routing" in namespace:
+        Client(namespace["routing"])
+
+
+def test_pages_with_examples_are_found() -> None:
+    assert sum(bool(blocks(page)) for page in PAGES) >= 8
+
+
+def test_first_steps_does_what_it_says() -> None:
+    client = Client(namespace_of(ROOT / "docs/tutorial/first-steps.md")["routing"])
+    assert client.http("GET", "/shop")[2] == b"Hello from /shop"
+    assert client.email("support+42@example.com", "It is broken.")[0] == 250
+    assert client.email("nobody@example.com")[0] == 550
+    ann, bob = client.websocket("/lobby"), client.websocket("/lobby")
+    ann.send("hello")
+    assert (ann.receive(), bob.receive()) == ("hello", "hello")
+
+
+def test_email_page_does_what_it_says() -> None:
+    client = Client(namespace_of(ROOT / "docs/how-to/email.md")["routing"])
+    assert client.email("support+1@example.com", "x" * 1_000_001)[0] == 552
+    assert client.email("support+1@example.com", "fine")[0] == 250
+
+
+def test_websocket_page_does_what_it_says() -> None:
+    client = Client(namespace_of(ROOT / "docs/how-to/websocket.md")["routing"])
+    guests = [client.websocket("/chat", headers=[(b"cookie", b"session=1")]) for _ in range(2)]
+    guests[0].send("hello")
+    assert guests[0].receive() == "you said hello"
+    assert guests[1].receive() == "somebody spoke"
