@@ -1,0 +1,56 @@
+"""The one event loop: Twisted's asyncio reactor on uvloop, or on plain asyncio where uvloop is missing.
+
+Only the command line calls `install_reactor`; everything else is given the reactor, the loop or a clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def install_reactor() -> Any:
+    """Install Twisted's asyncio reactor, and return it.
+
+    To be called before anything imports `twisted.internet.reactor`, a user's routing included: whichever import
+    comes first decides, and any other reactor cannot carry asyncio libraries.
+
+    Raises:
+        twisted.internet.error.ReactorAlreadyInstalledError: another reactor was there first.
+    """
+    from twisted.internet import asyncioreactor
+
+    loop = _new_loop()
+    asyncio.set_event_loop(loop)
+    asyncioreactor.install(loop)
+    from twisted.internet import reactor
+
+    return reactor
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def loop_of(reactor: Any) -> asyncio.AbstractEventLoop:
+    """Return the asyncio loop under Twisted's asyncio reactor."""
+    loop: asyncio.AbstractEventLoop = reactor._asyncioEventloop
+    return loop
+
+
+def run(reactor: Any, main: Coroutine[Any, Any, T]) -> T:
+    """Run the reactor until `main` is finished; return its value, or raise what it raised.
+
+    Signals are left to `main`: Twisted's own handlers stop the reactor without asking anybody.
+    """
+    task = loop_of(reactor).create_task(main)
+    task.add_done_callback(lambda _: reactor.stop())
+    reactor.run(installSignalHandlers=False)
+    return task.result()
