@@ -25,7 +25,7 @@ def install_reactor() -> Any:
 
     loop = _new_loop()
     asyncio.set_event_loop(loop)
-    asyncioreactor.install(loop)
+    asyncioreactor.install(loop)  # type: ignore[no-untyped-call]
     from twisted.internet import reactor
 
     return reactor
@@ -39,18 +39,12 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-def loop_of(reactor: Any) -> asyncio.AbstractEventLoop:
-    """Return the asyncio loop under Twisted's asyncio reactor."""
-    loop: asyncio.AbstractEventLoop = reactor._asyncioEventloop
-    return loop
-
-
 def run(reactor: Any, main: Coroutine[Any, Any, T]) -> T:
     """Run the reactor until `main` is finished; return its value, or raise what it raised.
 
     Signals are left to `main`: Twisted's own handlers stop the reactor without asking anybody.
     """
-    task = loop_of(reactor).create_task(main)
+    task: asyncio.Task[T] = reactor._asyncioEventloop.create_task(main)
     task.add_done_callback(lambda _: reactor.stop())
     reactor.run(installSignalHandlers=False)
     return task.result()

@@ -1,0 +1,259 @@
+"""One typed configuration from flags, environment and file, in this order.
+
+    trunkline run --grace 5            a flag
+    TRUNKLINE_WORKER_GRACE=5           the environment: TRUNKLINE_<TABLE>_<KEY>, lists by comma
+    [worker]                           trunkline.toml
+    grace = 5
+
+Any text may be a secret kept elsewhere: `{ env = "NAME" }` or `{ file = "path" }`, the path relative to the
+configuration's folder. Nothing is ignored: what is unknown, misspelt or not built is an error that names its place.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import ExitError, SettingsError
+from .tables import Given, TableReader, environment_names, inner, nearest, place, wrapped
+
+DEFAULT_FILE = "trunkline.toml"
+
+# What the documentation of the configuration names and this version does not have.
+NOT_BUILT = {
+    "irc": "IRC server",
+    "slack": "Slack server",
+    "lmtp": "LMTP server",
+    "operations": "status page",
+    "smtp.webhooks": "mail webhooks",
+}
+
+# Kubernetes and Docker put such variables beside every service named "trunkline" or "trunkline-http".
+_SERVICE_LINK = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_|$)|_PORT_\d+_(TCP|UDP)(_|$)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """The table `[worker]`.
+
+    Attributes:
+        processes: Worker processes.
+        threads: Threads a worker process; None: 4 in `trunkline run`, otherwise 1.
+        prefetch: Messages taken at once; None: by the worker's own speed.
+        max_messages: Messages after which a worker ends; None: it does not.
+        grace: Seconds that consumers may still need when the process stops.
+        stream_timeout: Seconds without a further chunk after which reading a body fails.
+    """
+
+    processes: int = field(default=1, metadata={"min": 1})
+    threads: int | None = field(default=None, metadata={"min": 1, "max": 1000})
+    prefetch: int | None = field(default=None, metadata={"min": 1})
+    max_messages: int | None = field(default=None, metadata={"min": 1})
+    grace: float = field(default=30.0, metadata={"min": 0})
+    stream_timeout: float = field(default=60.0, metadata={"min": 0.001})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelSettings:
+    """A table `[channels.PATTERN]`.
+
+    Attributes:
+        capacity: Messages that a channel of this pattern holds; None: the layer's default.
+        expiry: Seconds after which a message is dropped; None: the layer's default.
+        durable: Whether its messages outlive the processes.
+    """
+
+    capacity: int | None = field(default=None, metadata={"min": 1})
+    expiry: float | None = field(default=None, metadata={"min": 0.001})
+    durable: bool = False
+
+    def __post_init__(self) -> None:
+        if self.durable:
+            raise ValueError("durable = true needs an engine that stores messages; this version has none")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Everything that can be configured.
+
+    Attributes:
+        path: The file it was read from, or None.
+        layer: URL of the layer, or None.
+        routing: Name of the routing, or None.
+        channels: Settings by channel pattern, in the file's order: the first match wins.
+        servers: Settings of each configured server by its table's name.
+        worker: Settings of the worker.
+    """
+
+    path: str | None = None
+    layer: str | None = None
+    routing: str | None = None
+    channels: dict[str, ChannelSettings] = field(default_factory=dict)
+    servers: dict[str, Any] = field(default_factory=dict)
+    worker: WorkerSettings = field(default_factory=WorkerSettings)
+
+
+@dataclass(frozen=True)
+class _Top:
+    layer: str | None = None
+    routing: str | None = None
+
+
+def load(
+    path: str | None,
+    environ: Mapping[str, str],
+    overrides: Mapping[str, Any],
+    tables: Mapping[str, type[Any]],
+) -> Configuration:
+    """Read the configuration.
+
+    Args:
+        path: A TOML file; None: no file.
+        environ: The environment.
+        overrides: What flags say: {"layer": url, "worker": {"grace": 5.0}}; None stands for a flag not given.
+        tables: The settings dataclass of each server by its table's name; looked up only for the configured ones,
+            so that a server whose packages are not installed does not matter until it is used.
+
+    Raises:
+        SettingsError: everything that is wrong with it.
+    """
+    loading = _Loading(path, environ, overrides, tables)
+    configuration = loading.configuration()
+    if loading.problems:
+        raise SettingsError(*loading.problems)
+    return configuration
+
+
+class _Loading:
+    """One run of `load`: the three sources, and what was wrong with them."""
+
+    def __init__(
+        self,
+        path: str | None,
+        environ: Mapping[str, str],
+        overrides: Mapping[str, Any],
+        tables: Mapping[str, type[Any]],
+    ) -> None:
+        self._path = path
+        self._document = {} if path is None else _read(path)
+        self._environ = {name: value for name, value in environ.items() if name.startswith("TRUNKLINE_")}
+        self._overrides = overrides
+        self._tables = tables
+        self._reader = TableReader(environ, Path(path or ".").parent)
+        self.problems = self._reader.problems
+
+    def configuration(self) -> Configuration:
+        self._refuse_not_built()
+        known = {"layer", "routing", "channels", "worker", *self._tables}
+        for key in self._document.keys() - known - NOT_BUILT.keys():
+            self.problems.append(f"{place(self._file, key)}: unknown key; {nearest(key, known)}")
+        top = self._table(_Top, None) or _Top()
+        worker = self._table(WorkerSettings, "worker") or WorkerSettings()
+        channels = self._channels()
+        servers = {name: self._table(self._tables[name], name) for name in self._tables if self._names(name)}
+        self._refuse_unknown_variables()
+        return Configuration(self._path, top.layer, top.routing, channels, servers, worker)
+
+    @property
+    def _file(self) -> str:
+        return self._path or "settings"
+
+    def _names(self, table: str) -> bool:
+        """Tell whether any source configures the table."""
+        if table in self._document or table in self._overrides:
+            return True
+        prefix = f"TRUNKLINE_{table.upper()}_"
+        return any(name.startswith(prefix) and not _is_link(name, value) for name, value in self._environ.items())
+
+    def _table(self, cls: type[Any], name: str | None) -> Any:
+        """Fill `cls` from table `name`; None is the top of the document."""
+        if name is None:
+            where, prefix, overrides = self._file, "TRUNKLINE", self._overrides
+            rows = {key: value for key, value in self._document.items() if key in ("layer", "routing")}
+        else:
+            where, prefix = f"{self._file}: [{name}]", f"TRUNKLINE_{name.upper()}"
+            overrides, rows = self._overrides.get(name, {}), self._document.get(name, {})
+            if not isinstance(rows, dict):
+                self.problems.append(f"{place(self._file, name)}: expected a table, [{name}]")
+                return None
+            rows = {key: value for key, value in rows.items() if f"{name}.{key}" not in NOT_BUILT}
+        for variable, keys in environment_names(cls, prefix).items():
+            value = self._environ.pop(variable, None)
+            # Compose files and unit files write an unset TRUNKLINE_LAYER as an empty one.
+            if value or (value is not None and name):
+                _put(rows, keys, Given(value, variable, text=True))
+        for key, value in overrides.items():
+            if value is not None and not isinstance(value, Mapping):
+                rows[key] = Given(value, "ROUTING" if key == "routing" else f"--{key.replace('_', '-')}")
+        return self._reader.table(cls, wrapped(rows, where), where)
+
+    def _channels(self) -> dict[str, ChannelSettings]:
+        patterns = self._document.get("channels", {})
+        if not isinstance(patterns, dict):
+            self.problems.append(f"{place(self._file, 'channels')}: expected tables, [channels.\"email.*\"]")
+            return {}
+        channels = {}
+        for pattern, rows in patterns.items():
+            where = inner(place(f"{self._file}: [channels]", pattern))
+            if not isinstance(rows, dict):
+                self.problems.append(f"{where}: expected a table with capacity and expiry")
+                continue
+            if any(isinstance(value, dict) for value in rows.values()):
+                self.problems.append(f"{where}: a channel pattern is written in quotes: [channels.\"email.*\"]")
+                continue
+            channels[pattern] = self._reader.table(ChannelSettings, wrapped(rows, where), where) or ChannelSettings()
+        return channels
+
+    def _refuse_not_built(self) -> None:
+        for name, what in NOT_BUILT.items():
+            rows: Any = self._document
+            for key in name.split("."):
+                rows = rows.get(key) if isinstance(rows, dict) else None
+            if rows is not None:
+                self.problems.append(f"{self._file}: [{name}]: this version of Trunkline has no {what}")
+            prefix = f"TRUNKLINE_{name.replace('.', '_').upper()}_"
+            for variable in [each for each in self._environ if each.startswith(prefix)]:
+                if not _is_link(variable, self._environ.pop(variable)):
+                    self.problems.append(f"{variable}: this version of Trunkline has no {what}")
+
+    def _refuse_unknown_variables(self) -> None:
+        unknown = sorted(name for name, value in self._environ.items() if not _is_link(name, value))
+        if not unknown:
+            return
+        known = {**environment_names(_Top, "TRUNKLINE"), **environment_names(WorkerSettings, "TRUNKLINE_WORKER")}
+        for table in self._tables:
+            try:
+                known.update(environment_names(self._tables[table], f"TRUNKLINE_{table.upper()}"))
+            except ExitError:
+                continue  # its extra is not installed: nobody can have meant it
+        self.problems.extend(f"{name}: unknown setting; {nearest(name, known)}" for name in unknown)
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: is not UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: is not valid TOML: {error}") from None
+
+
+def _is_link(name: str, value: str) -> bool:
+    return bool(_SERVICE_LINK.search(name)) or (name.endswith("_PORT") and value.startswith(("tcp://", "udp://")))
+
+
+def _put(rows: dict[str, Any], keys: tuple[str, ...], new: Any) -> None:
+    """Set a key, or one inside the tables that lead to it, keeping what else they hold."""
+    first, *rest = keys
+    if rest:
+        below = dict(rows[first]) if isinstance(rows.get(first), dict) else {}
+        _put(below, tuple(rest), new)
+        new = below
+    rows[first] = new
