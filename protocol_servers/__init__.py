@@ -1,1 +1,42 @@
 """Sockets to messages and back: one base class, one module or package per protocol."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, cast
+
+from ..operations.errors import UsageError
+
+if TYPE_CHECKING:
+    from .base import ProtocolServer
+
+__all__ = ["SERVERS", "load_server"]
+
+SERVERS: dict[str, str] = {
+    "http": "trunkline.protocol_servers.http:HttpServer",
+    "smtp": "trunkline.protocol_servers.smtp:SmtpServer",
+    "lmtp": "trunkline.protocol_servers.smtp:LmtpServer",
+    "udp": "trunkline.protocol_servers.udp:UdpServer",
+}
+"""Where each server's class is, by the name of its settings table; loaded only when it is wanted."""
+
+_EXTRAS = {"http": "http", "smtp": "email", "lmtp": "email"}
+
+
+def load_server(name: str) -> type[ProtocolServer]:
+    """Import and return the class of the server called ``name``.
+
+    Raises:
+        UsageError: There is no such server, or the extra it needs is not installed.
+    """
+    if name not in SERVERS:
+        raise UsageError(f"there is no server called {name!r}; there are {', '.join(sorted(SERVERS))}")
+    module, _, attribute = SERVERS[name].partition(":")
+    try:
+        return cast("type[ProtocolServer]", getattr(importlib.import_module(module), attribute))
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get(name)
+        if extra is None or error.name is None or error.name.partition(".")[0] == "trunkline":
+            raise
+        needed = f"trunkline[{extra}]"
+        raise UsageError(f"{name.upper()} needs {needed}: pip install '{needed}' ({error.name} is missing)") from error

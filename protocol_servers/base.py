@@ -1,0 +1,366 @@
+"""The one base class of all protocol servers: what lies between a protocol's sockets and the channel layer.
+
+A server turns bytes into messages with `ProtocolServer.publish` and gets the answers by `ProtocolServer.deliver`.
+In between stand its inbox, the table of `Connection`s, their deadlines, and what happens when the layer refuses.
+A protocol writes `listen`, `deliver`, `refuse` and, where they matter to it, `deliver_group`, `timed_out`,
+`credited` and `drain`. Everything runs on the loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..layer import ChannelFull, MessageTooLarge
+from .connections import Connection, Ids, Refusal
+from .endpoints import Port, listen_all
+from .loops import loop_of
+from .timers import TimerWheel
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IProtocolFactory
+
+    from ..layer import Inbox, Layer
+
+Message = dict[str, Any]
+
+__all__ = ["Connection", "Message", "ProtocolServer", "Refusal"]
+
+
+class ProtocolServer:
+    """Hold connections of one protocol and carry their messages over the layer.
+
+    Args:
+        layer: The channel layer.
+        settings: An instance of the class's ``Settings``.
+        reactor: Twisted's asyncio reactor.
+        clock: A monotonic clock in seconds, for deadlines.
+
+    Attributes:
+        ports: What the server listens on, for people: ``http://127.0.0.1:8000``.
+        stats: Named counters.
+        stopping: True once `stop` was called; nothing new should begin.
+        available: False while the layer is away.
+        timers: Deadlines of a protocol that belong to no `Connection`.
+    """
+
+    name: ClassVar[str]
+    extra: ClassVar[str | None] = None
+    Settings: ClassVar[type]
+
+    def __init__(
+        self, layer: Layer, settings: Any, *, reactor: Any, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.layer = layer
+        self.settings = settings
+        self.reactor = reactor
+        self.loop = loop_of(reactor)
+        self.clock = clock
+        self.timers = TimerWheel(self.loop.call_later, clock)
+        self.ports: list[str] = []
+        self.stats: Counter[str] = Counter()
+        self.stopping = False
+        self.available = True
+        self.log = logging.getLogger(f"trunkline.{self.name}")
+        self.process_id = secrets.token_hex(8)
+        self.inbox: Inbox
+        self._inbox_name = self.inbox_name()
+        self._ids = Ids()
+        self._connections: dict[str, Connection] = {}
+        self._listening: list[Port] = []
+        self._emptied: asyncio.Future[None] | None = None
+
+    # What a protocol writes
+
+    async def listen(self) -> None:
+        """Open the protocol's sockets, usually by `listen_on`.
+
+        Raises:
+            StartError: A port is taken or may not be used.
+            UsageError: A description makes no sense.
+        """
+        raise TypeError(f"{type(self).__name__} does not say what it listens on")
+
+    def deliver(self, connection: Connection, message: Message) -> None:
+        """Answer ``connection`` with a message that came on its reply channel."""
+        raise TypeError(f"{type(self).__name__} does not say how it answers")
+
+    def deliver_group(self, connections: Sequence[Connection], message: Message) -> None:
+        """Give a group's message to its members here; each by itself unless building it once pays."""
+        for connection in connections:
+            try:
+                self.deliver(connection, message)
+            except Exception:
+                self.failed(connection)
+
+    def refuse(self, connection: Connection, refusal: Refusal) -> None:
+        """Say in the protocol's words that the layer did not take a message of ``connection``; drops it."""
+
+    def timed_out(self, connection: Connection) -> None:
+        """Act on the deadline of ``connection``; closes it unless the protocol knows better."""
+        self.close(connection)
+
+    def credited(self, connection: Connection, channel: str, count: int) -> None:
+        """Go on sending: ``count`` chunks were taken from a channel that ``connection`` fills."""
+
+    async def drain(self, grace: float) -> None:
+        """Finish open work; is cut off after ``grace`` seconds. Waits until every `Connection` is closed."""
+        while self._connections:
+            self._emptied = self.loop.create_future()
+            await self._emptied
+
+    def inbox_name(self) -> str:
+        """Return the name of the server's inbox, up to and including its ``!``."""
+        return f"{self.name}.reply.{self.process_id}!"
+
+    # Life
+
+    async def start(self) -> None:
+        """Open the inbox, then listen.
+
+        Raises:
+            StartError: A port is taken or may not be used.
+            UsageError: An endpoint's description makes no sense.
+            LayerUnavailable: The layer is away.
+        """
+        self.inbox = self.layer.open_inbox(
+            self._inbox_name,
+            loop=self.loop,
+            receive=self._receive,
+            credit=self._credit,
+            up=self._layer_up,
+            down=self._layer_down,
+        )
+        try:
+            await self.listen()
+        except BaseException:
+            await self._end()
+            raise
+
+    async def stop(self, grace: float) -> bool:
+        """Stop accepting, drain for up to ``grace`` seconds, close the inbox and what is still open.
+
+        Returns:
+            True when everything was finished in time.
+        """
+        self.stopping = True
+        for port in self._listening:
+            port.close()
+        try:
+            async with asyncio.timeout(grace):
+                await self.drain(grace)
+            in_time = True
+        except TimeoutError:
+            in_time = False
+            self.log.warning("%d connections were cut off after %g s", len(self._connections), grace)
+        except Exception:
+            in_time = False
+            self.log.exception("draining failed")
+        await self._end()
+        return in_time
+
+    async def listen_on(self, descriptions: Iterable[str], factory: IProtocolFactory, scheme: str) -> None:
+        """Serve ``factory`` on every endpoint and add it to `ports`.
+
+        Args:
+            descriptions: Endpoint strings such as ``tcp:8000``.
+            factory: Builds the protocol of each connection.
+            scheme: What the address begins with for people; TLS adds an ``s``.
+
+        Raises:
+            StartError: A port is taken or may not be used.
+            UsageError: A description makes no sense.
+        """
+        for port in await listen_all(self.reactor, list(descriptions), factory):
+            self._listening.append(port)
+            self.ports.append(f"{scheme}{'s' if port.tls else ''}://{port.address}")
+
+    async def _end(self) -> None:
+        for port in self._listening:
+            port.close()
+            port.abort()
+        for connection in list(self._connections.values()):
+            self.close(connection)
+        self.timers.close()
+        await self.inbox.close()
+
+    # What a protocol calls
+
+    def open(self, state: Any) -> Connection:
+        """Return a new `Connection`: from now on ``state`` can be answered."""
+        id = self._ids.draw()
+        connection = self._connections[id] = Connection(self, id, self._inbox_name + id, state)
+        return connection
+
+    def close(self, connection: Connection) -> None:
+        """Forget ``connection``; answers that still come are counted as ``late_answers``. May be called twice."""
+        if self._connections.pop(connection.id, None) is None:
+            return
+        self.timers.clear(connection)
+        connection.state = None
+        self.inbox.gone(connection.id)
+        if self._emptied is not None and not self._connections and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    def publish(
+        self,
+        channel: str,
+        message: Message,
+        connection: Connection | None = None,
+        *,
+        expiry: float | None = None,
+        credit: bool = False,
+        last: bool = False,
+    ) -> None:
+        """Send a message to the workers; it leaves with all others of this turn of the loop.
+
+        Args:
+            channel: Where to, such as ``http.request``.
+            message: The message, not to be altered afterwards.
+            connection: Whose message it is; told by `refuse` when the layer does not take it.
+            expiry: Seconds after which nobody waits for it any more; the layer's own when None.
+            credit: Tell ``connection`` by `credited` when the message was taken.
+            last: The last chunk of a channel, which ignores its capacity.
+        """
+        if connection is None:
+            self.inbox.send(channel, message, expiry=expiry, last=last, then=self._sent)
+        else:
+            self.inbox.send(
+                channel,
+                message,
+                expiry=expiry,
+                credit=connection.id if credit else None,
+                last=last,
+                then=connection.sent,
+            )
+
+    def notify(self, channel: str, message: Message) -> bool:
+        """Publish something that nobody has to answer, only where a worker announced the channel in the last 60 s.
+
+        Returns:
+            False when nobody listens, so that it was dropped and counted as ``notifications_dropped``.
+        """
+        if channel not in self.inbox.listening():
+            self.stats["notifications_dropped"] += 1
+            return False
+        self.inbox.send(channel, message, then=self._sent)
+        return True
+
+    def listened(self, channel: str) -> bool:
+        """Return whether any worker announced ``channel`` within the last 60 s."""
+        return channel in self.inbox.listening()
+
+    def why_silent(self, channel: str, seconds: float | None = None) -> str:
+        """Return why a question on ``channel`` was not answered (within ``seconds``), as people read it."""
+        if not self.available:
+            return Refusal.UNAVAILABLE.text
+        if channel not in self.inbox.listening():
+            return f"no worker listens to {channel}"
+        return "no answer in time" if seconds is None else f"no answer within {seconds:g} s"
+
+    def set_timer(self, connection: Connection, seconds: float) -> None:
+        """Give ``connection`` a deadline ``seconds`` from now in place of the one it had."""
+        self.timers.set(connection, seconds)
+
+    def clear_timer(self, connection: Connection) -> None:
+        """Take the deadline of ``connection`` away."""
+        self.timers.clear(connection)
+
+    def logger(self, connection: Connection) -> logging.LoggerAdapter[logging.Logger]:
+        """Return the server's log for lines about ``connection``; each carries its id as ``connection``."""
+        return logging.LoggerAdapter(self.log, {"connection": connection.id})
+
+    # What connections and the inbox call
+
+    def timer_fired(self, connection: Connection) -> None:
+        """Hand a passed deadline to the protocol."""
+        if connection.id not in self._connections:
+            return
+        self.stats["timeouts"] += 1
+        try:
+            self.timed_out(connection)
+        except Exception:
+            self.failed(connection)
+
+    def not_sent(self, error: Exception, connection: Connection) -> None:
+        """Hand the layer's refusal of a message to the protocol, unless the connection is closed by now."""
+        refusal = self._refusal(error)
+        if connection.id in self._connections:
+            try:
+                self.refuse(connection, refusal)
+            except Exception:
+                self.failed(connection)
+
+    def failed(self, connection: Connection) -> None:
+        """Log and count the exception being handled as a failure of ``connection`` alone."""
+        self.stats["failures"] += 1
+        self.logger(connection).exception("connection %s failed", connection.id)
+
+    def _sent(self, outcome: object) -> None:
+        if isinstance(outcome, Exception):
+            self._refusal(outcome)
+
+    def _refusal(self, error: Exception) -> Refusal:
+        if isinstance(error, ChannelFull):
+            refusal = Refusal.FULL
+        elif isinstance(error, MessageTooLarge):
+            refusal = Refusal.TOO_LARGE
+        else:
+            refusal = Refusal.UNAVAILABLE
+        self.stats["refused_" + refusal.name.lower()] += 1
+        return refusal
+
+    def _receive(self, items: Sequence[Any]) -> None:
+        connections = self._connections
+        for group, names, message in items:
+            if group is not None:
+                self._receive_group(group, names, message)
+                continue
+            for name in names:
+                connection = connections.get(name)
+                if connection is None:
+                    self.stats["late_answers"] += 1
+                    continue
+                try:
+                    self.deliver(connection, message)
+                except Exception:
+                    self.failed(connection)
+
+    def _receive_group(self, group: str, names: Sequence[str], message: Message) -> None:
+        connections = self._connections
+        members = [connections[name] for name in names if name in connections]
+        if len(members) < len(names):
+            # An add that was on its way when its connection closed.
+            for name in names:
+                if name not in connections:
+                    self.inbox.gone(name)
+        if members:
+            try:
+                self.deliver_group(members, message)
+            except Exception:
+                self.stats["failures"] += 1
+                self.log.exception("a message of group %s failed", group)
+
+    def _credit(self, channel: str, name: str, count: int) -> None:
+        connection = self._connections.get(name)
+        if connection is not None:
+            try:
+                self.credited(connection, channel, count)
+            except Exception:
+                self.failed(connection)
+
+    def _layer_down(self, reason: object) -> None:
+        if self.available:
+            self.available = False
+            self.stats["layer_outages"] += 1
+            self.log.warning("the channel layer is away: %s", reason)
+
+    def _layer_up(self) -> None:
+        if not self.available:
+            self.available = True
+            self.log.info("the channel layer is back")

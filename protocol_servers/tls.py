@@ -1,0 +1,68 @@
+"""TLS by certificate files that are read again when they change."""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+
+_log = logging.getLogger("trunkline.tls")
+
+
+class _Files:
+    """A certificate and key on disk, and what was last known of them."""
+
+    def __init__(self, context: ssl.SSLContext, certificate: str, key: str) -> None:
+        self._context = context
+        self._certificate = certificate
+        self._key = key
+        self._seen = self._look()
+        context.load_cert_chain(certificate, key)
+
+    def _look(self) -> list[tuple[int, int, int]]:
+        seen = []
+        for path in (self._certificate, self._key):
+            found = os.stat(path)
+            seen.append((found.st_mtime_ns, found.st_ino, found.st_size))
+        return seen
+
+    def _loaded(self) -> ssl.SSLContext:
+        # A fresh context: a pair that is half written must not spoil the one in use.
+        context = _new_context(self._context)
+        context.load_cert_chain(self._certificate, self._key)
+        return context
+
+    def client_hello(self, connection: ssl.SSLObject, name: str | None, _first: ssl.SSLContext) -> None:
+        """Give a handshake that begins now the certificate of now; a pair that does not load keeps the old one."""
+        try:
+            seen = self._look()
+            if seen != self._seen:
+                self._seen = seen
+                self._context = self._loaded()
+                _log.info("read the changed certificate %s", self._certificate)
+        except (OSError, ValueError) as error:
+            _log.warning("the changed certificate %s cannot be used, the old one stays: %s", self._certificate, error)
+        connection.context = self._context
+
+
+def _new_context(like: ssl.SSLContext | None = None) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # TLS compression and client-side renegotiation only serve attackers.
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    return context
+
+
+def server_context(certificate: str, key: str | None = None) -> ssl.SSLContext:
+    """Return a context for TLS 1.2 and later that follows its files.
+
+    Args:
+        certificate: Path of a PEM file with the certificate and its chain.
+        key: Path of a PEM file with the private key; ``certificate`` holds it too when None.
+
+    Raises:
+        OSError: A file cannot be read, or (``ssl.SSLError``) the two do not make a pair.
+    """
+    context = _new_context()
+    context.sni_callback = _Files(context, certificate, key or certificate).client_hello
+    return context

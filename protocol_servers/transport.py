@@ -1,0 +1,388 @@
+"""A Twisted transport over the event loop's own: ordinary Twisted protocols on the loop's C input and output.
+
+Twisted's transport hands each write to the next turn of the loop and copies what it reads once more. Here a write goes
+straight to the loop's transport. One object stands between: to the loop it is the asyncio protocol, to the Twisted
+protocol it is the transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
+from twisted.python.failure import Failure
+from zope.interface import implementer  # type: ignore[import-untyped]
+
+_log = logging.getLogger("trunkline.transport")
+
+HIGH_WATER = 64 * 1024
+HANDSHAKE_TIMEOUT = 10.0
+# Ours bounds a close by progress; the loop's own bound on the TLS farewell only stands behind it.
+SHUTDOWN_TIMEOUT = 300.0
+
+_OPTIONS = {
+    "TCP_NODELAY": (socket.IPPROTO_TCP, socket.TCP_NODELAY),
+    "SO_KEEPALIVE": (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+}
+
+Address = IPv4Address | IPv6Address | UNIXAddress
+
+
+def _ignore(data: object) -> None:
+    """Take a write to a connection that is closed, closing or lost: nobody is to be hurt by it."""
+
+
+def _address(raw: Any) -> Address:
+    if isinstance(raw, tuple):
+        if len(raw) == 2:
+            return IPv4Address("TCP", *raw)
+        return IPv6Address("TCP", *raw)
+    return UNIXAddress(raw.encode() if isinstance(raw, str) else raw or None)
+
+
+class Acceptor:
+    """What all connections of one listening port share.
+
+    Args:
+        loop: The event loop.
+        factory: Builds the Twisted protocol of each connection.
+        tls: Connections begin with TLS.
+        linger: Seconds that a closing connection may make no progress before it is cut.
+    """
+
+    __slots__ = ("factory", "linger", "loop", "tls", "transports")
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, factory: Any, *, tls: bool = False, linger: float = 30.0
+    ) -> None:
+        self.loop = loop
+        self.factory = factory
+        self.tls = tls
+        self.linger = linger
+        self.transports: set[LoopTransport] = set()
+
+    def __call__(self) -> LoopTransport:
+        """Return the asyncio protocol for a new connection."""
+        return LoopTransport(self)
+
+
+@implementer(ITCPTransport, IConsumer, IPushProducer)
+class LoopTransport(asyncio.Protocol):
+    """One connection: asyncio protocol to the loop, `ITCPTransport` to the Twisted protocol.
+
+    Beyond Twisted's interface it has `buffered`, `tls` and a `startTLS` on Python's own ``ssl.SSLContext``.
+    ``write`` is replaced over the life of the connection: look it up each time.
+
+    Attributes:
+        disconnecting: The connection is about to close; nothing more should be written.
+        protocol: The Twisted protocol; may be replaced.
+        tls: What is read from now on came through TLS.
+        write: Send bytes; ignored silently once the connection is closed.
+        writeSequence: Send an iterable of bytes.
+    """
+
+    __slots__ = (
+        "_acceptor",
+        "_host",
+        "_linger",
+        "_lost",
+        "_peer",
+        "_producer",
+        "_queue",
+        "_reading",
+        "_reason",
+        "_transport",
+        "_upgrading",
+        "_writing_paused",
+        "disconnecting",
+        "protocol",
+        "tls",
+        "write",
+        "writeSequence",
+    )
+
+    write: Callable[[bytes], None]
+    writeSequence: Callable[[Iterable[bytes]], None]
+
+    def __init__(self, acceptor: Acceptor) -> None:
+        self._acceptor = acceptor
+        self._transport: Any = None
+        self._producer: Any = None
+        self._queue: list[bytes] | None = None
+        self._upgrading: asyncio.Task[bool] | None = None
+        self._linger: asyncio.TimerHandle | None = None
+        self._reason: Exception | None = None
+        self._host: Address | None = None
+        self._lost = False
+        self._reading = True
+        self._writing_paused = False
+        self.disconnecting = False
+        self.tls = acceptor.tls
+        self.protocol: Any = None
+
+    # What the loop calls
+
+    def connection_made(self, transport: Any) -> None:
+        self._use(transport)
+        self._acceptor.transports.add(self)
+        peer = transport.get_extra_info("peername")
+        if peer is None:  # gone before we came to look
+            transport.abort()
+            return
+        self._peer = _address(peer)
+        try:
+            protocol = self._acceptor.factory.buildProtocol(self._peer)
+            if protocol is None:
+                transport.abort()
+                return
+            self.protocol = protocol
+            protocol.makeConnection(self)
+        except Exception:
+            _log.exception("a connection from %s could not be set up", self._peer)
+            transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        self.protocol.dataReceived(data)
+
+    def eof_received(self) -> bool:
+        # No half-open connections: what was written so far still goes out.
+        self.disconnecting = True
+        if self._queue is None:
+            self._close()
+        return False
+
+    def pause_writing(self) -> None:
+        self._writing_paused = True
+        if self._producer is not None:
+            self._producer.pauseProducing()
+
+    def resume_writing(self) -> None:
+        self._writing_paused = False
+        if self._producer is not None:
+            self._producer.resumeProducing()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._lost:
+            return
+        self._lost = self.disconnecting = True
+        self.write = self.writeSequence = _ignore
+        self._queue = None
+        self._acceptor.transports.discard(self)
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        producer, self._producer = self._producer, None
+        protocol, self.protocol = self.protocol, None
+        if producer is not None:
+            try:
+                producer.stopProducing()
+            except Exception:
+                _log.exception("a producer could not be stopped")
+        if protocol is not None:
+            reason = self._reason or (ConnectionDone() if exc is None else ConnectionLost(str(exc)))
+            protocol.connectionLost(Failure(reason))  # type: ignore[no-untyped-call]
+
+    # What the protocol calls
+
+    @property
+    def buffered(self) -> int:
+        """Bytes written that the socket has not taken yet."""
+        if self._queue is not None:
+            return sum(map(len, self._queue))
+        return 0 if self._lost else int(self._transport.get_write_buffer_size())
+
+    def loseConnection(self) -> None:
+        """Close once everything written is out; a registered producer is waited for."""
+        if self.disconnecting:
+            return
+        self.disconnecting = True
+        if self._producer is None and self._queue is None:
+            self._close()
+
+    def abortConnection(self) -> None:
+        """Close at once; what is buffered is lost."""
+        if self._lost:
+            return
+        self.disconnecting = True
+        self.write = self.writeSequence = _ignore
+        if self._reason is None:
+            self._reason = ConnectionAborted()
+        self._transport.abort()
+
+    def loseWriteConnection(self) -> None:
+        """Tell the peer that nothing more will be sent, where the transport can (TLS cannot)."""
+        if not self.disconnecting and self._queue is None and self._transport.can_write_eof():
+            self.write = self.writeSequence = _ignore
+            self._transport.write_eof()
+
+    def getPeer(self) -> Address:
+        """Return the address of the other side."""
+        return self._peer
+
+    def getHost(self) -> Address:
+        """Return the address of this side."""
+        if self._host is None:
+            self._host = _address(self._transport.get_extra_info("sockname"))
+        return self._host
+
+    def pauseProducing(self) -> None:
+        """Stop reading."""
+        self._reading = False
+        if not self.disconnecting and self._queue is None:
+            self._transport.pause_reading()
+
+    def resumeProducing(self) -> None:
+        """Read on."""
+        self._reading = True
+        if not self.disconnecting and self._queue is None:
+            self._transport.resume_reading()
+
+    def stopProducing(self) -> None:
+        """Close the connection."""
+        self.loseConnection()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Let ``producer`` pause while more than 64 KiB are waiting to be sent.
+
+        Raises:
+            RuntimeError: Another producer is registered, or this one wants to be asked for each piece.
+        """
+        if self._producer is not None:
+            raise RuntimeError(f"cannot register {producer!r}: {self._producer!r} was never unregistered")
+        if not streaming:
+            raise RuntimeError(f"cannot register {producer!r}: only streaming (push) producers are served")
+        if self._lost:
+            producer.stopProducing()
+            return
+        self._producer = producer
+        if self._writing_paused:
+            producer.pauseProducing()
+
+    def unregisterProducer(self) -> None:
+        """Forget the producer; a connection that was to close after it closes now."""
+        self._producer = None
+        if self.disconnecting and not self._lost and self._queue is None:
+            self._close()
+
+    def startTLS(self, context: ssl.SSLContext, *, handshake_timeout: float = HANDSHAKE_TIMEOUT) -> asyncio.Task[bool]:
+        """Go on with TLS, as the server of the handshake.
+
+        What is written meanwhile waits and goes out encrypted. Whatever is read from now on came through TLS; the
+        protocol must discard what it had read before and not yet used (RFC 3207, section 4.2).
+
+        Args:
+            context: The server's certificate and policy.
+            handshake_timeout: Seconds that the handshake may take.
+
+        Returns:
+            A task, True once TLS is on. False when the handshake failed: then the connection has ended.
+
+        Raises:
+            RuntimeError: TLS is on already.
+        """
+        if self.tls:
+            raise RuntimeError("TLS is on already")
+        self.tls = True
+        if not self.disconnecting:
+            queue: list[bytes] = []
+            self._queue = queue
+            self.write = queue.append
+            self.writeSequence = queue.extend
+            self._transport.pause_reading()
+        self._upgrading = self._acceptor.loop.create_task(self._upgrade(context, handshake_timeout))
+        return self._upgrading
+
+    def getTcpNoDelay(self) -> bool:
+        """Return whether small writes go out at once; they do unless this was changed."""
+        return bool(self._option_value("TCP_NODELAY"))
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Let small writes go out at once, or not."""
+        self._set_option("TCP_NODELAY", enabled)
+
+    def getTcpKeepAlive(self) -> bool:
+        """Return whether the system probes an idle connection."""
+        return bool(self._option_value("SO_KEEPALIVE"))
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """Let the system probe an idle connection, or not."""
+        self._set_option("SO_KEEPALIVE", enabled)
+
+    # Private
+
+    def _use(self, transport: Any) -> None:
+        self._transport = transport
+        transport.set_write_buffer_limits(HIGH_WATER)
+        self.write = transport.write
+        self.writeSequence = transport.writelines
+
+    def _close(self) -> None:
+        self.write = self.writeSequence = _ignore
+        self._transport.close()
+        waiting = self._transport.get_write_buffer_size()
+        if waiting or self.tls:
+            self._watch(waiting)
+
+    def _watch(self, waiting: int) -> None:
+        """Look again later: a peer that takes nothing may not hold a closing connection for ever."""
+        self._linger = self._acceptor.loop.call_later(self._acceptor.linger, self._check, waiting)
+
+    def _check(self, before: int) -> None:
+        waiting = self._transport.get_write_buffer_size()
+        if waiting < before:
+            self._watch(waiting)
+        else:
+            self._reason = ConnectionLost("the peer took no more data")
+            self._transport.abort()
+
+    async def _upgrade(self, context: ssl.SSLContext, handshake_timeout: float) -> bool:
+        plain = self._transport
+        if self._queue is None or self._reason is not None:
+            return False
+        error: BaseException | None = None
+        try:
+            transport = await self._acceptor.loop.start_tls(
+                plain,
+                self,
+                context,
+                server_side=True,
+                ssl_handshake_timeout=handshake_timeout,
+                ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
+            )
+        except Exception as caught:
+            transport, error = None, caught
+            _log.debug("TLS handshake with %s failed: %s", self._peer, caught)
+        except BaseException:
+            plain.abort()
+            self.connection_lost(None)
+            raise
+        if transport is None or self._lost:
+            plain.abort()
+            self.connection_lost(error)
+            return False
+        queue, self._queue = self._queue or [], None
+        self._use(transport)
+        if not self._reading:
+            transport.pause_reading()
+        if self._writing_paused:
+            # The plain transport had paused us; from now on it speaks to TLS, which pauses us anew if need be.
+            self.resume_writing()
+        self.writeSequence(queue)
+        if self.disconnecting and self._producer is None:
+            self._close()
+        return True
+
+    def _option_value(self, name: str) -> int:
+        socket_ = self._transport.get_extra_info("socket")
+        return int(socket_.getsockopt(*_OPTIONS[name]))
+
+    def _set_option(self, name: str, enabled: bool) -> None:
+        if not self._lost:
+            self._transport.get_extra_info("socket").setsockopt(*_OPTIONS[name], int(enabled))
