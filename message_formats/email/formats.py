@@ -1,0 +1,204 @@
+"""The messages of email: questions at RCPT TO, received mail, mail to send, and what became of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NotRequired, TypedDict
+
+from ..format import Message, define
+from ..http import BodyChunk
+from ..kinds import Characters, Range
+from ..rules import Instead, exactly_one
+from ..typed import Default
+from ..vocabulary import Address, Line
+from .reply_mail import compose
+
+_NAME = Annotated[str, Characters(r"^!-9;-~", "a header name (RFC 5322, 2.2)", least=1)]
+_Headers = Annotated[dict[_NAME, Line], "headers"]
+_Code = Annotated[int, Range(200, 599)]
+
+_ADDRESS = "The recipient, its domain in lower case, as in the envelope."
+_FROM = "The envelope sender; absent for the null sender, that is, for a bounce."
+_CLIENT = "The host and port of the peer that speaks SMTP to us."
+_HELO = "The name that the peer gave with EHLO, HELO or LHLO."
+
+EmailRecipient = TypedDict(
+    "EmailRecipient",
+    {
+        "reply_channel": Annotated[str, "Where the answer to RCPT TO goes."],
+        "address": Annotated[Line, _ADDRESS],
+        "from": NotRequired[Annotated[Line, _FROM]],
+        "client": Annotated[Address, _CLIENT],
+        "helo": Annotated[Line, _HELO],
+    },
+)
+
+
+class EmailReply(TypedDict):
+    """The answer to one recipient, in the open SMTP transaction."""
+
+    accept: NotRequired[Annotated[bool, Default(True), "Whether the recipient, or the mail for it, is taken."]]
+    code: NotRequired[Annotated[_Code, "The SMTP reply code, such as 550 (for good) or 451 (for now)."]]
+    text: NotRequired[Annotated[Line, "What the SMTP reply says; may begin with an enhanced status code."]]
+
+
+MailPart = Annotated["MailNode", exactly_one("parts", "body", "body_channel", "body_key"), exactly_one("parts", "size")]
+
+MailNode = TypedDict(
+    "MailNode",
+    {
+        "content-type": Annotated[Line, "The media type, in lower case, without parameters."],
+        "headers": NotRequired[Annotated[_Headers, Default({}), "The part's own headers, names in lower case."]],
+        "parts": NotRequired[Annotated[list[MailPart], "The parts of a multipart; all other parts are leaves."]],
+        "body": NotRequired[Annotated[bytes, "The content of a leaf, transfer encoding undone."]],
+        "body_channel": NotRequired[Annotated[str, "A single-reader channel that holds the content of a large leaf."]],
+        "body_key": NotRequired[Annotated[str, "The stored content of a large leaf of a queued mail."]],
+        "charset": NotRequired[Annotated[str, "The charset that the leaf names."]],
+        "filename": NotRequired[Annotated[str, "The file name that the leaf suggests."]],
+        "disposition": NotRequired[Annotated[str, 'Such as "attachment" or "inline".']],
+        "content_id": NotRequired[Annotated[str, "The name that other parts refer to the leaf by."]],
+        "size": NotRequired[Annotated[int, Range(0), "The bytes of a leaf's content."]],
+    },
+)
+
+ReceivedAttachment = TypedDict(
+    "ReceivedAttachment",
+    {
+        "filename": Annotated[str, "The file name that the sender suggests."],
+        "content-type": Annotated[Line, "The media type."],
+        "size": Annotated[int, Range(0), "The bytes of the content."],
+        "path": Annotated[list[int], "Where it is in `content`: the index to take at each level of `parts`."],
+    },
+)
+
+EmailReceive = TypedDict(
+    "EmailReceive",
+    {
+        "reply_channel": Annotated[str, "This recipient's answer in the open transaction."],
+        "id": Annotated[str, "Names this mail for this recipient; the same when the sender repeats it."],
+        "address": Annotated[Line, _ADDRESS],
+        "tag": NotRequired[Annotated[Line, "The part of the address after `+`."]],
+        "from": NotRequired[Annotated[Line, _FROM]],
+        "to": Annotated[list[Line], "All recipients of the envelope."],
+        "headers": Annotated[dict[_NAME, Line], "Header names in lower case, and the first value of each, decoded."],
+        "header_list": Annotated[list[tuple[_NAME, Line]], "Every header, in order, decoded."],
+        "subject": NotRequired[Annotated[Line, Default(""), "The subject, decoded."]],
+        "message_id": NotRequired[Annotated[Line, Default(""), "The Message-ID, with its angle brackets."]],
+        "text": NotRequired[
+            Annotated[
+                str, Default(""), "The best plain text, at most 256 KiB; made from HTML where that is all there is."
+            ]
+        ],
+        "reply_to_text": Annotated[str, "`text` without quoted history and signature."],
+        "html": NotRequired[Annotated[str, "The HTML, at most 256 KiB; the whole stands in `content`."]],
+        "content": Annotated[MailPart, "The MIME tree."],
+        "attachments": NotRequired[Annotated[list[ReceivedAttachment], Default([]), "What is attached."]],
+        "size": Annotated[int, Range(0), "The bytes of the whole mail."],
+        "client": Annotated[Address, _CLIENT],
+        "helo": Annotated[Line, _HELO],
+        "tls": NotRequired[Annotated[bool, Default(False), "Whether it came over TLS."]],
+        "auth_user": NotRequired[Annotated[Line, "The user that the peer authenticated as."]],
+        "authentication": NotRequired[Annotated[dict[str, Any], Default({}), "Results of `spf`, `dkim` and `dmarc`."]],
+        "auto_submitted": NotRequired[
+            Annotated[
+                bool, Default(False), "A machine sent it: a bounce, an out-of-office note, a list. Never answered."
+            ]
+        ],
+        "bounce": NotRequired[Annotated[dict[str, Any], "The delivery report, parsed (RFC 3464)."]],
+        "defects": NotRequired[Annotated[list[str], Default([]), "What was wrong with the mail."]],
+    },
+)
+
+SentAttachment = TypedDict(
+    "SentAttachment",
+    {
+        "filename": Annotated[Line, "The file name to suggest."],
+        "content-type": Annotated[Line, "The media type."],
+        "content": NotRequired[Annotated[bytes, "The content."]],
+        "body_key": NotRequired[Annotated[str, "The stored content."]],
+    },
+)
+
+EmailSend = TypedDict(
+    "EmailSend",
+    {
+        "id": NotRequired[Annotated[str, "A name for the mail, which `email.delivered` and `email.failed` repeat."]],
+        "to": Annotated[list[Line], "The recipients; with `raw`, those of the envelope."],
+        "from": Annotated[Line, "The sender."],
+        "subject": NotRequired[Annotated[Line, Default(""), "The subject."]],
+        "text": NotRequired[Annotated[str, "The plain text."]],
+        "html": NotRequired[Annotated[str, "The HTML."]],
+        "headers": NotRequired[Annotated[dict[_NAME, Line], Default({}), "Further headers."]],
+        "cc": NotRequired[Annotated[list[Line], Default([]), "Further recipients, whom everybody sees."]],
+        "bcc": NotRequired[Annotated[list[Line], Default([]), "Further recipients, whom nobody sees."]],
+        "reply_to": NotRequired[Annotated[list[Line], Default([]), "Where answers are to go."]],
+        "attachments": NotRequired[
+            Annotated[
+                list[Annotated[SentAttachment, exactly_one("content", "body_key")]], Default([]), "What to attach."
+            ]
+        ],
+        "in_reply_to": NotRequired[Annotated[Line, "The Message-ID of the mail that this one answers."]],
+        "raw": NotRequired[Annotated[bytes, "The finished mail, instead of everything that it would be made from."]],
+    },
+)
+
+
+class EmailResult(TypedDict):
+    """What became of a mail that was sent, for one recipient."""
+
+    id: Annotated[str, "The `id` of the `email.send`, or the one that it was given."]
+    address: Annotated[Line, "The recipient."]
+    code: Annotated[_Code, "The SMTP reply code."]
+    text: Annotated[Line, "What the SMTP reply said."]
+    permanent: Annotated[bool, "Whether this is the last word."]
+
+
+_NO_SUCH_RECIPIENT: Message = {"accept": False, "code": 550, "text": "5.1.1 No such recipient here"}
+_TRY_AGAIN: Message = {"accept": False, "code": 451, "text": "4.3.0 Temporary failure, please try again later"}
+_BUSY: Message = {"accept": False, "code": 451, "text": "4.3.0 This mail is being handled, please try again later"}
+
+REPLY = define("email reply", EmailReply)
+
+FORMATS = (
+    define(
+        "email.recipient",
+        EmailRecipient,
+        doc="Somebody wants to send mail to an address, asked at RCPT TO: does anybody take it?",
+        reply=REPLY,
+        default={"accept": True},
+        failure=_TRY_AGAIN,
+        unrouted=_NO_SUCH_RECIPIENT,
+        judged_by="email.receive",
+        published=False,
+        sender_repeats=True,
+    ),
+    define(
+        "email.receive",
+        EmailReceive,
+        doc="A mail for one recipient. A mail to several becomes one message for each.",
+        reply=REPLY,
+        default={"accept": True},
+        failure=_TRY_AGAIN,
+        unrouted=_NO_SUCH_RECIPIENT,
+        busy=_BUSY,
+        together=("email.recipient",),
+        sender_repeats=True,
+        claim="id",
+        compose=compose,
+    ),
+    define("email.body?", BodyChunk, published=False),
+    define(
+        "email.send",
+        EmailSend,
+        doc="A mail to send. Any email server with a relay takes it; it is durable where the engine can.",
+        rules=[
+            Instead(
+                "raw",
+                ("subject", "text", "html", "headers", "cc", "bcc", "reply_to", "attachments", "in_reply_to"),
+            )
+        ],
+        published=False,
+        needs_listener=True,
+    ),
+    define("email.delivered", EmailResult, doc="A mail reached a recipient's server.", notification=True),
+    define("email.failed", EmailResult, doc="A mail did not reach a recipient's server.", notification=True),
+)

@@ -1,0 +1,169 @@
+"""What a message format is: its keys, its checks and the answers that belong to it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .kinds import Field, Record, Rule, Unfit
+from .typed import record_of
+
+Message = dict[str, Any]
+
+
+class FormatError(ValueError):
+    """A message breaks its format.
+
+    Attributes:
+        channel: the name of the format, such as "http.request"; for replies "http.request reply".
+        field: the place inside the message, such as "headers[1][0]"; "" for the message itself.
+        expected: what would be right.
+        got: what was there, in a few words.
+    """
+
+    def __init__(self, channel: str, field: str, expected: str, got: str) -> None:
+        super().__init__(channel, field, expected, got)
+        self.channel = channel
+        self.field = field
+        self.expected = expected
+        self.got = got
+
+    def __str__(self) -> str:
+        place = f"{self.channel}: {self.field}" if self.field else self.channel
+        return f"{place}: expected {self.expected}; got {self.got}"
+
+
+@dataclass
+class Composed:
+    """What a `message.reply(...)` sends.
+
+    Attributes:
+        channel: where it goes.
+        messages: what goes there, in order; none when nothing is to be sent. Made from what a consumer gave, not yet
+            validated: whoever sends them validates them as it does any other message.
+        stream: True when the messages come one by one and each is to be sent at once.
+    """
+
+    channel: str
+    messages: Iterable[Message]
+    stream: bool = False
+
+
+Compose = Callable[..., Composed]
+
+
+@dataclass(frozen=True, eq=False)
+class Format:
+    """The messages of one channel, and all that others need to know of them. Made by `define`.
+
+    Attributes:
+        name: the channel's name; one that ends in "?" stands for every single-reader channel that begins with it.
+        record: the keys and the rules over them.
+        reply: what may be sent to the message's reply channel; None when nothing may.
+        default: the answer of a consumer that returned and sent nothing to the reply channel. Like all answers it is
+            shared: send it, do not alter it.
+        failure: the answer when anything went wrong in the worker.
+        unrouted: the answer when no route takes the message; None: it is dropped and counted.
+        busy: the answer while another worker holds the claim.
+        together: the channels that a worker listens to as well when a route names this one.
+        judged_by: the channel whose routes decide about an unrouted message: where some route of it may match, the
+            default answer is given.
+        published: servers publish it, so that a route's channel name that ends in "*" stands for it too.
+        notification: servers publish it only where a worker announced the channel.
+        sender_repeats: whoever sent it repeats what was not answered, so workers never dead-letter it.
+        claim: the key whose value is claimed while the consumer runs.
+        needs_listener: sent while nobody announced the channel, it is dead-lettered.
+        compose: the protocol's `message.reply(...)`: takes the message and the arguments, returns `Composed`.
+    """
+
+    name: str
+    record: Record
+    reply: Format | None = None
+    default: Message | None = None
+    failure: Message | None = None
+    unrouted: Message | None = None
+    busy: Message | None = None
+    together: tuple[str, ...] = ()
+    judged_by: str | None = None
+    published: bool = True
+    notification: bool = False
+    sender_repeats: bool = False
+    claim: str | None = None
+    needs_listener: bool = False
+    compose: Compose | None = None
+
+    @property
+    def doc(self) -> str:
+        """What the message means."""
+        return self.record.doc
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The documented keys, in order."""
+        return self.record.fields
+
+    def validate(self, message: Mapping[str, Any], *, unknown: Literal["refuse", "ignore"] = "refuse") -> None:
+        """Check a message.
+
+        Args:
+            message: the message, a dict.
+            unknown: "refuse" unknown keys, as senders do, or "ignore" them, as receivers do.
+
+        Raises:
+            FormatError: the message breaks the format; names the first place that does.
+        """
+        try:
+            self.record.check(message, unknown != "ignore")
+        except Unfit as unfit:
+            raise FormatError(self.name, unfit.place, unfit.expected, unfit.got) from None
+        except RecursionError:
+            raise FormatError(self.name, "", "a message of few levels", "one nested too deeply") from None
+
+    def default_of(self, field: str) -> Any:
+        """Return what the absence of a documented key means.
+
+        Raises:
+            KeyError: the format has no such key, or requires it.
+        """
+        for known in self.record.fields:
+            if known.name == field and not known.required:
+                return copy.copy(known.default)
+        raise KeyError(field)
+
+
+def define(
+    name: str,
+    typed: type,
+    *,
+    rules: Iterable[Rule] = (),
+    doc: str | None = None,
+    **attributes: Any,
+) -> Format:
+    """Make a format from a TypedDict.
+
+    Args:
+        name: the channel's name, see `Format`.
+        typed: a TypedDict as `typed.py` describes; its docstring is the documentation of the format.
+        rules: conditions over several keys.
+        doc: the documentation, where the TypedDict has no docstring because it was made by calling TypedDict.
+        **attributes: the attributes of `Format` that are not the default: answers, reply, compose and so on.
+
+    Returns:
+        The format; give it to `register`.
+
+    Raises:
+        TypeError: the TypedDict holds what no message can, or a key without documentation.
+        FormatError: one of the answers does not fit the reply.
+    """
+    record = record_of(typed, rules)
+    if doc is not None:
+        record.doc = doc
+    format = Format(name, record, **attributes)
+    for answer in (format.default, format.failure, format.unrouted, format.busy):
+        if answer is not None:
+            if format.reply is None:
+                raise TypeError(f"{name}: an answer needs a reply format")
+            format.reply.validate(answer)
+    return format

@@ -1,0 +1,167 @@
+"""HTTP: requests, the rest of their bodies, clients that leave early, and replies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+from .format import Composed, Message, define
+from .kinds import Most, Range
+from .rules import OnlyWith, at_least_one
+from .typed import Default
+from .vocabulary import UPPER_TOKEN, Address, Headers, LowerHeaders
+
+CHUNK = 64 * 1024
+"""Bodies travel in pieces of at most this many bytes."""
+
+_HELD_AT_ONCE = 4 * 1024 * 1024
+_WITHOUT_CONTENT = (204, 205, 304)
+
+
+class HttpRequest(TypedDict):
+    """An HTTP request: its head and the beginning of its body, often all of it."""
+
+    reply_channel: Annotated[str, "Where the response goes."]
+    http_version: Annotated[Literal["1.0", "1.1", "2"], "The version that the client speaks."]
+    method: Annotated[str, UPPER_TOKEN, "The method, in upper case."]
+    scheme: NotRequired[Annotated[str, Default("http"), 'The scheme of the URL, "http" or "https".']]
+    path: Annotated[str, "The path of the URL, percent- and UTF-8-decoded."]
+    query_string: Annotated[bytes, "The part of the URL after the `?`, raw."]
+    root_path: NotRequired[Annotated[str, Default(""), "The path that the application is mounted at."]]
+    headers: Annotated[LowerHeaders, "The headers, order and duplicates kept, names in lower case."]
+    body: NotRequired[Annotated[bytes, Default(b""), "The body; where `body_channel` is set, its first 64 KiB."]]
+    body_channel: NotRequired[Annotated[str, "A single-reader channel that holds the rest of the body."]]
+    client: NotRequired[Annotated[Address, "The client's host and port."]]
+    server: NotRequired[Annotated[Address, "The host and port that the request came in on."]]
+
+
+class BodyChunk(TypedDict):
+    """A further piece of a body that was too large to travel in its message."""
+
+    content: Annotated[bytes, Most(CHUNK), 'The piece, at most 64 KiB; b"" with `closed`.']
+    closed: NotRequired[Annotated[bool, Default(False), "The client went away: abandon the body."]]
+    more_content: NotRequired[Annotated[bool, Default(False), "Whether more pieces follow."]]
+
+
+class HttpReply(TypedDict):
+    """A response, then any number of further chunks of its content.
+
+    The first message has a `status`, the following ones have only `content` and `more_content`. The first without
+    `more_content` ends the response; everything after that is ignored. A second `status` before the end closes the
+    connection (HTTP/2: resets the stream).
+    """
+
+    status: NotRequired[Annotated[int, Range(200, 599), "The status; in the first message, and only there."]]
+    headers: NotRequired[Annotated[Headers, Default([]), "The headers, order and duplicates kept."]]
+    content: NotRequired[
+        Annotated[bytes, Default(b""), "The content, or a chunk of it, which every later message has."]
+    ]
+    more_content: NotRequired[Annotated[bool, Default(False), "Whether more messages of this response follow."]]
+
+
+class HttpDisconnect(TypedDict):
+    """A client left before its response had ended."""
+
+    reply_channel: Annotated[str, "The reply channel of the request; nothing sent there arrives any more."]
+    path: Annotated[str, "The path of the request."]
+
+
+def compose(
+    message: Mapping[str, Any],
+    content: str | bytes | dict[str, Any] | Iterable[bytes],
+    status: int = 200,
+    headers: Iterable[tuple[bytes | str, bytes | str]] = (),
+) -> Composed:
+    """Make the response of `message.reply(...)`.
+
+    Args:
+        message: the `http.request`.
+        content: text (sent as text/plain in UTF-8), bytes (application/octet-stream), a dict (JSON), or an iterable
+            of bytes, which is sent piece by piece as it yields.
+        status: the status.
+        headers: names and values; str is taken as Latin-1. A content-type among them replaces ours.
+
+    Raises:
+        TypeError: an argument of another type.
+        ValueError: a dict that JSON cannot hold, text that is not Unicode.
+    """
+    if not isinstance(status, int) or isinstance(status, bool):
+        raise TypeError(f"status: allowed is an int, not {type(status).__name__}")
+    pairs = _header_pairs(headers)
+    stream = False
+    if isinstance(content, str):
+        body, content_type = content.encode(), b"text/plain; charset=utf-8"
+    elif isinstance(content, bytes):
+        body, content_type = content, b"application/octet-stream"
+    elif isinstance(content, dict):
+        body, content_type = json.dumps(content, allow_nan=False).encode(), b"application/json"
+    elif isinstance(content, Iterable) and not isinstance(content, (bytearray, memoryview)):
+        body, content_type, stream = b"", b"application/octet-stream", True
+    else:
+        raise TypeError(f"content: allowed is str, bytes, a dict or an iterable of bytes, not {type(content).__name__}")
+    if status not in _WITHOUT_CONTENT and not any(name.lower() == b"content-type" for name, _ in pairs):
+        pairs.append([b"content-type", content_type])
+    head: Message = {"status": status, "headers": pairs}
+    channel = message["reply_channel"]
+    if stream:
+        return Composed(channel, _streamed(head, content), stream=True)  # type: ignore[arg-type]
+    if len(body) > _HELD_AT_ONCE:
+        return Composed(channel, _cut(head, body), stream=True)
+    return Composed(channel, list(_cut(head, body)))
+
+
+def _header_pairs(headers: Iterable[tuple[bytes | str, bytes | str]]) -> list[list[bytes]]:
+    wrong = TypeError("headers: allowed is a list of (name, value) pairs, each str or bytes")
+    if isinstance(headers, (str, bytes, Mapping)) or not isinstance(headers, Iterable):
+        raise wrong
+    pairs = []
+    for pair in headers:
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(isinstance(p, (str, bytes)) for p in pair):
+            raise wrong
+        pairs.append([part.encode("latin-1") if isinstance(part, str) else part for part in pair])
+    return pairs
+
+
+def _cut(head: Message, body: bytes) -> Iterator[Message]:
+    message = head
+    for start in range(0, len(body) or 1, CHUNK):
+        message["content"] = body[start : start + CHUNK]
+        if start + CHUNK < len(body):
+            message["more_content"] = True
+        yield message
+        message = {}
+
+
+def _streamed(head: Message, pieces: Iterable[bytes]) -> Iterator[Message]:
+    # The head leaves before the first piece is there: a client that reads events waits for it.
+    yield {**head, "content": b"", "more_content": True}
+    for piece in pieces:
+        if not isinstance(piece, bytes):
+            raise TypeError(f"content: an iterable may yield bytes, not {type(piece).__name__}")
+        for start in range(0, len(piece), CHUNK):
+            yield {"content": piece[start : start + CHUNK], "more_content": True}
+    yield {"content": b""}
+
+
+REPLY = define(
+    "http.request reply", HttpReply, rules=[at_least_one("status", "content"), OnlyWith("headers", "status")]
+)
+
+
+def _answer(status: int, text: str) -> Message:
+    return {"status": status, "headers": [[b"content-type", b"text/plain; charset=utf-8"]], "content": text.encode()}
+
+
+FORMATS = (
+    define(
+        "http.request",
+        HttpRequest,
+        reply=REPLY,
+        failure=_answer(500, "Internal Server Error\n"),
+        unrouted=_answer(404, "Not Found\n"),
+        compose=compose,
+    ),
+    define("http.request.body?", BodyChunk, published=False),
+    define("http.disconnect", HttpDisconnect, notification=True),
+)
