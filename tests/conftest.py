@@ -1,0 +1,78 @@
+"""What all rooms' tests share: one reactor in one thread, and a certificate.
+
+Tests are plain functions. Whatever has to happen on the event loop goes through the `reactor_thread` fixture:
+
+    def test_something(reactor_thread):
+        server = HttpServer(layer, settings, reactor=reactor_thread.reactor)
+        reactor_thread.call(server.start())                # a coroutine, run on the loop; its result comes back
+        try:
+            ...                                            # sockets, http.client, smtplib, threads: all blocking
+            reactor_thread.run(server.publish, "x", {})    # a plain function, called on the loop's thread
+        finally:
+            reactor_thread.call(server.stop(1))
+
+`call` and `run` raise TimeoutError after 20 s, so that nothing hangs.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from trunkline.protocol_servers.testing import ReactorThread
+
+
+@pytest.fixture(scope="session")
+def reactor_thread() -> Iterator[ReactorThread]:
+    """Twisted's reactor on uvloop, running in a background thread for the whole session."""
+    running = ReactorThread()
+    yield running
+    running.stop()
+
+
+class Certificate(NamedTuple):
+    """Paths of PEM files: a self-signed certificate for localhost and 127.0.0.1, and its key."""
+
+    certificate: Path
+    key: Path
+
+
+def make_certificate(folder: Path, common_name: str = "localhost") -> Certificate:
+    """Write a new self-signed certificate and its key into ``folder``."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    now = datetime.datetime.now(datetime.UTC)
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=2))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    made = Certificate(folder / f"{common_name}.crt", folder / f"{common_name}.key")
+    made.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    made.key.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return made
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """A self-signed certificate for localhost; trust it with ``ssl.create_default_context(cafile=…)``."""
+    return make_certificate(tmp_path_factory.mktemp("tls"))
