@@ -1,0 +1,113 @@
+"""One mail for one recipient: addresses, the mail's identity, and the ``email.receive`` message."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .mime import ParsedMail
+
+
+def split_address(address: str) -> tuple[str, str | None, str]:
+    """Split an address into (local part without tag, tag after the first ``+`` or None, domain). Each may be empty;
+    nothing is refused.
+    """
+    local, at, domain = address.rpartition("@")
+    if not at:
+        local, domain = domain, ""
+    if local.startswith('"'):  # in a quoted local part (RFC 5321 section 4.1.2) a plus sign is a letter as any other
+        return local, None, domain
+    name, plus, tag = local.partition("+")
+    return name, tag if plus else None, domain
+
+
+def normalise_address(address: str) -> tuple[str, str | None]:
+    """Return (the address with its domain lower-cased, its tag or None). The local part is the receiver's own business
+    and stays as it is.
+    """
+    _, tag, domain = split_address(address)
+    return address[: len(address) - len(domain)] + domain.lower() if domain else address, tag
+
+
+def mail_id(sender: str | None, address: str, message_id: str, raw: bytes) -> str:
+    """Return the identity of a mail for one recipient: the same when the sender repeats it.
+
+    Args:
+        sender: the envelope sender; None for a bounce.
+        address: the recipient, normalised.
+        message_id: the mail's Message-ID; without one a repeat cannot be told, and the identity is random.
+        raw: the received bytes, or their digest where the mail goes to many.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    if not message_id:
+        return secrets.token_hex(32)
+    digest = hashlib.sha256()
+    for piece in ((sender or "").encode(), address.encode(), message_id.encode(), raw):
+        digest.update(len(piece).to_bytes(8, "big"))
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def receive_message(
+    parsed: ParsedMail,
+    *,
+    reply_channel: str,
+    id: str,
+    address: str,
+    sender: str | None,
+    to: Sequence[str],
+    client: Sequence[Any] | None,
+    helo: str,
+    tls: bool = False,
+    auth_user: str | None = None,
+    body_channels: Mapping[int, str] | None = None,
+) -> dict[str, Any]:
+    """Build the ``email.receive`` of one recipient. It shares nothing mutable with any other's.
+
+    Args:
+        parsed: the mail.
+        reply_channel: where this recipient's answer goes.
+        id: from `mail_id`.
+        address: this recipient as in the envelope; the domain is lower-cased here.
+        sender: envelope sender; None: a bounce, which is never answered.
+        to: all envelope recipients.
+        client: [host, port] of the peer.
+        helo: the name the peer gave.
+        tls: whether it came over TLS.
+        auth_user: who logged in.
+        body_channels: the body channel of each leaf of ``parsed.large``, by its index.
+
+    Returns:
+        The message, without keys that would be None.
+    """
+    address, tag = normalise_address(address)
+    message: dict[str, Any] = {
+        "reply_channel": reply_channel,
+        "id": id,
+        "address": address,
+        "to": list(to),
+        "helo": helo,
+        "tls": tls,
+    }
+    for key, value in parsed.fields.items():
+        message[key] = _copy(value, body_channels or {})
+    if sender is None:
+        message["auto_submitted"] = True
+    optional = {"from": sender, "tag": tag, "client": None if client is None else list(client), "auth_user": auth_user}
+    message.update({key: value for key, value in optional.items() if value is not None})
+    return message
+
+
+def _copy(value: Any, body_channels: Mapping[int, str]) -> Any:
+    if isinstance(value, dict):
+        copied = {key: _copy(item, body_channels) for key, item in value.items()}
+        if "body_channel" in copied:
+            copied["body_channel"] = body_channels[copied["body_channel"]]
+        return copied
+    if isinstance(value, list):
+        return [_copy(item, body_channels) for item in value]
+    return value
