@@ -1,10 +1,11 @@
 """What may travel: the message formats, their documentation, checks, JSON form and answers."""
 
 from . import chat, delay, email, http, udp, websocket
-from .format import Composed, Format, FormatError, Message, define
+from .format import Composed, Format, FormatError, Message
 from .json_form import from_json, to_json
 from .kinds import Field
 from .registry import formats, get, names, register, validate
+from .typed import record_of
 
 __all__ = [
     "Composed",
@@ -12,11 +13,11 @@ __all__ = [
     "Format",
     "FormatError",
     "Message",
-    "define",
     "formats",
     "from_json",
     "get",
     "names",
+    "record_of",
     "register",
     "to_json",
     "validate",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-from .format import Composed, define
+from .format import Composed, Format
 from .kinds import Range
 from .rules import OnlyWith, exactly_one
-from .typed import Default
+from .typed import Default, record_of
 from .vocabulary import Line
 
 
@@ -141,7 +141,7 @@ class ChatReply(TypedDict):
     receipt_channel: NotRequired[Annotated[str, "Where a `chat.receipt` goes when it was said, or was not."]]
 
 
-REPLY = define("chat reply", ChatReply, rules=[OnlyWith("reaction", "id")])
+REPLY = Format("chat reply", record_of(ChatReply, OnlyWith("reaction", "id")))
 
 
 def compose(message: Mapping[str, Any], text: str, **keys: Any) -> Composed:
@@ -167,10 +167,10 @@ def compose(message: Mapping[str, Any], text: str, **keys: Any) -> Composed:
 
 
 FORMATS = (
-    define("chat.ready", ChatReady, reply=REPLY, notification=True, compose=compose),
-    define("chat.message", ChatMessage, reply=REPLY, notification=True, compose=compose),
-    define("chat.join", ChatJoin, reply=REPLY, notification=True, compose=compose),
-    define("chat.leave", ChatLeave, reply=REPLY, notification=True, compose=compose),
-    define("chat.reaction", ChatReaction, reply=REPLY, notification=True, compose=compose),
-    define("chat.receipt", ChatReceipt, notification=True),
+    Format("chat.ready", record_of(ChatReady), reply=REPLY, notification=True, compose=compose),
+    Format("chat.message", record_of(ChatMessage), reply=REPLY, notification=True, compose=compose),
+    Format("chat.join", record_of(ChatJoin), reply=REPLY, notification=True, compose=compose),
+    Format("chat.leave", record_of(ChatLeave), reply=REPLY, notification=True, compose=compose),
+    Format("chat.reaction", record_of(ChatReaction), reply=REPLY, notification=True, compose=compose),
+    Format("chat.receipt", record_of(ChatReceipt), notification=True),
 )

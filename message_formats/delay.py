@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, NotRequired, TypedDict
 
-from .format import define
+from .format import Format
 from .kinds import Range
+from .typed import record_of
 
 
 class AsgiDelay(TypedDict):
@@ -19,4 +20,4 @@ class AsgiDelay(TypedDict):
     cron: NotRequired[Annotated[str, "Send it again at these times, five fields as in crontab."]]
 
 
-FORMATS = (define("asgi.delay", AsgiDelay, published=False),)
+FORMATS = (Format("asgi.delay", record_of(AsgiDelay), published=False),)

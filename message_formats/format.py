@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .kinds import Field, Record, Rule, Unfit
-from .typed import record_of
+from .kinds import Field, Record, Unfit
 
 Message = dict[str, Any]
 
@@ -17,7 +16,7 @@ class FormatError(ValueError):
     """A message breaks its format.
 
     Attributes:
-        channel: the name of the format, such as "http.request"; for replies "http.request reply".
+        channel: the name of the format, such as "http.request"; for replies "http reply".
         field: the place inside the message, such as "headers[1][0]"; "" for the message itself.
         expected: what would be right.
         got: what was there, in a few words.
@@ -56,11 +55,11 @@ Compose = Callable[..., Composed]
 
 @dataclass(frozen=True, eq=False)
 class Format:
-    """The messages of one channel, and all that others need to know of them. Made by `define`.
+    """The messages of one channel, and all that others need to know of them.
 
     Attributes:
         name: the channel's name; one that ends in "?" stands for every single-reader channel that begins with it.
-        record: the keys and the rules over them.
+        record: the keys and the rules over them, made from a TypedDict by `record_of`.
         reply: what may be sent to the message's reply channel; None when nothing may.
         default: the answer of a consumer that returned and sent nothing to the reply channel. Like all answers it is
             shared: send it, do not alter it.
@@ -93,6 +92,19 @@ class Format:
     claim: str | None = None
     needs_listener: bool = False
     compose: Compose | None = None
+
+    def __post_init__(self) -> None:
+        """Check the answers.
+
+        Raises:
+            TypeError: there is an answer, but no reply.
+            FormatError: an answer does not fit the reply.
+        """
+        for answer in (self.default, self.failure, self.unrouted, self.busy):
+            if answer is not None:
+                if self.reply is None:
+                    raise TypeError(f"{self.name}: has an answer, but no format of replies")
+                self.reply.validate(answer)
 
     @property
     def doc(self) -> str:
@@ -131,39 +143,3 @@ class Format:
             if known.name == field and not known.required:
                 return copy.copy(known.default)
         raise KeyError(field)
-
-
-def define(
-    name: str,
-    typed: type,
-    *,
-    rules: Iterable[Rule] = (),
-    doc: str | None = None,
-    **attributes: Any,
-) -> Format:
-    """Make a format from a TypedDict.
-
-    Args:
-        name: the channel's name, see `Format`.
-        typed: a TypedDict as `typed.py` describes; its docstring is the documentation of the format.
-        rules: conditions over several keys.
-        doc: the documentation, where the TypedDict has no docstring because it was made by calling TypedDict.
-        **attributes: the attributes of `Format` that are not the default: answers, reply, compose and so on.
-
-    Returns:
-        The format; give it to `register`.
-
-    Raises:
-        TypeError: the TypedDict holds what no message can, or a key without documentation.
-        FormatError: one of the answers does not fit the reply.
-    """
-    record = record_of(typed, rules)
-    if doc is not None:
-        record.doc = doc
-    format = Format(name, record, **attributes)
-    for answer in (format.default, format.failure, format.unrouted, format.busy):
-        if answer is not None:
-            if format.reply is None:
-                raise TypeError(f"{name}: an answer needs a reply format")
-            format.reply.validate(answer)
-    return format

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-from .format import Composed, Message, define
+from .format import Composed, Format, Message
 from .kinds import Most, Range
 from .rules import OnlyWith, at_least_one
-from .typed import Default
+from .typed import Default, record_of
 from .vocabulary import UPPER_TOKEN, Address, Headers, LowerHeaders
 
 CHUNK = 64 * 1024
@@ -144,9 +144,7 @@ def _streamed(head: Message, pieces: Iterable[bytes]) -> Iterator[Message]:
     yield {"content": b""}
 
 
-REPLY = define(
-    "http.request reply", HttpReply, rules=[at_least_one("status", "content"), OnlyWith("headers", "status")]
-)
+REPLY = Format("http reply", record_of(HttpReply, at_least_one("status", "content"), OnlyWith("headers", "status")))
 
 
 def _answer(status: int, text: str) -> Message:
@@ -154,14 +152,14 @@ def _answer(status: int, text: str) -> Message:
 
 
 FORMATS = (
-    define(
+    Format(
         "http.request",
-        HttpRequest,
+        record_of(HttpRequest),
         reply=REPLY,
         failure=_answer(500, "Internal Server Error\n"),
         unrouted=_answer(404, "Not Found\n"),
         compose=compose,
     ),
-    define("http.request.body?", BodyChunk, published=False),
-    define("http.disconnect", HttpDisconnect, notification=True),
+    Format("http.request.body?", record_of(BodyChunk), published=False),
+    Format("http.disconnect", record_of(HttpDisconnect), notification=True),
 )

@@ -17,7 +17,6 @@ unions, TypedDicts (also of its own kind), and `Any`: any value that can travel.
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable
 from inspect import cleandoc
 from typing import (
     Annotated,
@@ -61,17 +60,20 @@ class Default:
         self.value = value
 
 
-def record_of(typed: type, rules: Iterable[Rule] = ()) -> Record:
+def record_of(typed: type, *rules: Rule, doc: str | None = None) -> Record:
     """Build the record that a TypedDict describes.
 
     Args:
         typed: a TypedDict whose keys are all documented.
-        rules: conditions over several of its keys.
+        *rules: conditions over several of its keys.
+        doc: what the record means, where the TypedDict has no docstring because it was made by calling TypedDict.
 
     Raises:
         TypeError: an annotation that is not understood, or a key without documentation.
     """
-    return _Builder().record(typed, tuple(rules))
+    record = _Builder().record(typed, rules)
+    record.doc = doc or record.doc
+    return record
 
 
 class _Builder:

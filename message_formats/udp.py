@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired, TypedDict
 
-from .format import Composed, define
+from .format import Composed, Format
+from .typed import record_of
 from .vocabulary import Address
 
 
@@ -35,4 +36,6 @@ def compose(message: Mapping[str, Any], data: bytes) -> Composed:
     return Composed(message["reply_channel"], [{"data": data}])
 
 
-FORMATS = (define("udp.receive", UdpReceive, reply=define("udp.receive reply", UdpReply), compose=compose),)
+REPLY = Format("udp reply", record_of(UdpReply))
+
+FORMATS = (Format("udp.receive", record_of(UdpReceive), reply=REPLY, compose=compose),)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired, TypedDict
 
-from .format import Composed, Message, define
+from .format import Composed, Format, Message
 from .kinds import Range
 from .rules import at_most_one, exactly_one
-from .typed import Default
+from .typed import Default, record_of
 from .vocabulary import TOKEN, Address, LowerHeaders
 
 # What an endpoint may put into a close frame (RFC 6455, 7.4.1, and the IANA registry).
@@ -89,19 +89,15 @@ def compose(message: Mapping[str, Any], data: str | bytes) -> Composed:
     return Composed(message["reply_channel"], [frame])
 
 
-REPLY = define(
-    "websocket reply",
-    WebsocketReply,
-    rules=[at_most_one("text", "bytes")],
-)
+REPLY = Format("websocket reply", record_of(WebsocketReply, at_most_one("text", "bytes")))
 
 _CHANNELS = ("websocket.connect", "websocket.receive", "websocket.disconnect")
 _FAILURE: Message = {"close": 1011}
 
 FORMATS = (
-    define(
+    Format(
         "websocket.connect",
-        WebsocketConnect,
+        record_of(WebsocketConnect),
         reply=REPLY,
         default={"accept": True},
         failure=_FAILURE,
@@ -110,14 +106,13 @@ FORMATS = (
         judged_by="websocket.receive",
         compose=compose,
     ),
-    define(
+    Format(
         "websocket.receive",
-        WebsocketReceive,
-        rules=[exactly_one("text", "bytes")],
+        record_of(WebsocketReceive, exactly_one("text", "bytes")),
         reply=REPLY,
         failure=_FAILURE,
         together=_CHANNELS,
         compose=compose,
     ),
-    define("websocket.disconnect", WebsocketDisconnect, notification=True, together=_CHANNELS),
+    Format("websocket.disconnect", record_of(WebsocketDisconnect), notification=True, together=_CHANNELS),
 )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, NotRequired, TypedDict
 
-from ..format import Message, define
+from ..format import Format, Message
 from ..http import BodyChunk
 from ..kinds import Characters, Range
 from ..rules import Instead, exactly_one
-from ..typed import Default
+from ..typed import Default, record_of
 from ..vocabulary import Address, Line
 from .reply_mail import compose
 
@@ -156,13 +156,20 @@ _NO_SUCH_RECIPIENT: Message = {"accept": False, "code": 550, "text": "5.1.1 No s
 _TRY_AGAIN: Message = {"accept": False, "code": 451, "text": "4.3.0 Temporary failure, please try again later"}
 _BUSY: Message = {"accept": False, "code": 451, "text": "4.3.0 This mail is being handled, please try again later"}
 
-REPLY = define("email reply", EmailReply)
+REPLY = Format("email reply", record_of(EmailReply))
+
+_RECIPIENT_DOC = "Somebody wants to send mail to an address, asked at RCPT TO: does anybody take it?"
+_RECEIVE_DOC = "A mail for one recipient. A mail to several becomes one message for each."
+_SEND_DOC = "A mail to send. Any email server with a relay takes it; it is durable where the engine can."
+_DELIVERED_DOC = "A mail reached a recipient's server."
+_FAILED_DOC = "A mail did not reach a recipient's server."
+
+_MADE_FROM = ("subject", "text", "html", "headers", "cc", "bcc", "reply_to", "attachments", "in_reply_to")
 
 FORMATS = (
-    define(
+    Format(
         "email.recipient",
-        EmailRecipient,
-        doc="Somebody wants to send mail to an address, asked at RCPT TO: does anybody take it?",
+        record_of(EmailRecipient, doc=_RECIPIENT_DOC),
         reply=REPLY,
         default={"accept": True},
         failure=_TRY_AGAIN,
@@ -171,10 +178,9 @@ FORMATS = (
         published=False,
         sender_repeats=True,
     ),
-    define(
+    Format(
         "email.receive",
-        EmailReceive,
-        doc="A mail for one recipient. A mail to several becomes one message for each.",
+        record_of(EmailReceive, doc=_RECEIVE_DOC),
         reply=REPLY,
         default={"accept": True},
         failure=_TRY_AGAIN,
@@ -185,20 +191,13 @@ FORMATS = (
         claim="id",
         compose=compose,
     ),
-    define("email.body?", BodyChunk, published=False),
-    define(
+    Format("email.body?", record_of(BodyChunk), published=False),
+    Format(
         "email.send",
-        EmailSend,
-        doc="A mail to send. Any email server with a relay takes it; it is durable where the engine can.",
-        rules=[
-            Instead(
-                "raw",
-                ("subject", "text", "html", "headers", "cc", "bcc", "reply_to", "attachments", "in_reply_to"),
-            )
-        ],
+        record_of(EmailSend, Instead("raw", _MADE_FROM), doc=_SEND_DOC),
         published=False,
         needs_listener=True,
     ),
-    define("email.delivered", EmailResult, doc="A mail reached a recipient's server.", notification=True),
-    define("email.failed", EmailResult, doc="A mail did not reach a recipient's server.", notification=True),
+    Format("email.delivered", record_of(EmailResult, doc=_DELIVERED_DOC), notification=True),
+    Format("email.failed", record_of(EmailResult, doc=_FAILED_DOC), notification=True),
 )
