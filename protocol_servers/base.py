@@ -16,14 +16,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..layer import ChannelFull, MessageTooLarge
+from ..layer.errors import ChannelFull, MessageTooLarge
 from .connections import Connection, Ids, Refusal
-from .endpoints import Port, listen_all
+from .endpoints import Port, listen_all, listen_udp
 from .loops import loop_of
 from .timers import TimerWheel
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocolFactory
+    from twisted.internet.protocol import DatagramProtocol
 
     from ..layer import Inbox, Layer
 
@@ -177,8 +178,27 @@ class ProtocolServer:
             UsageError: A description makes no sense.
         """
         for port in await listen_all(self.reactor, list(descriptions), factory):
-            self._listening.append(port)
-            self.ports.append(f"{scheme}{'s' if port.tls else ''}://{port.address}")
+            self.add_port(port, scheme)
+
+    def receive_on(self, descriptions: Iterable[str], protocol: Callable[[], DatagramProtocol], scheme: str) -> None:
+        """Receive datagrams on every endpoint (``udp:9999``) and add it to `ports`.
+
+        Args:
+            descriptions: Endpoint strings such as ``udp:9999``.
+            protocol: Makes the Twisted protocol of each.
+            scheme: What the address begins with for people.
+
+        Raises:
+            StartError: A port is taken or may not be used.
+            UsageError: A description makes no sense.
+        """
+        for text in descriptions:
+            self.add_port(listen_udp(self.reactor, text, protocol()), scheme)
+
+    def add_port(self, port: Port, scheme: str) -> None:
+        """Close ``port`` when the server stops, and name it in `ports`."""
+        self._listening.append(port)
+        self.ports.append(f"{scheme}{'s' if port.tls else ''}://{port.address}")
 
     async def _end(self) -> None:
         for port in self._listening:
@@ -300,6 +320,12 @@ class ProtocolServer:
         """Log and count the exception being handled as a failure of ``connection`` alone."""
         self.stats["failures"] += 1
         self.logger(connection).exception("connection %s failed", connection.id)
+
+    def unfit(self, connection: Connection, why: str) -> None:
+        """Count a message that breaks its format, as a group's may, and log the first one."""
+        self.stats["unfit_messages"] += 1
+        if self.stats["unfit_messages"] == 1:
+            self.logger(connection).warning("connection %s: a message was ignored: %s", connection.id, why)
 
     def _sent(self, outcome: object) -> None:
         if isinstance(outcome, Exception):

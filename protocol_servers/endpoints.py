@@ -193,6 +193,32 @@ async def listen_all(
     return ports
 
 
+def listen_udp(reactor: Any, text: str, protocol: Any, *, default_interface: str = "127.0.0.1") -> Port:
+    """Receive datagrams on ``udp:PORT`` or ``udp:PORT:interface=ADDRESS``.
+
+    Args:
+        reactor: Twisted's reactor.
+        text: The description; Twisted has none for UDP.
+        protocol: A Twisted ``DatagramProtocol``.
+        default_interface: What is bound where the description names no ``interface``.
+
+    Raises:
+        StartError: The port is taken or may not be used.
+        UsageError: The description makes no sense.
+    """
+    description = Description.parse(text)
+    if description.kind != "udp":
+        raise UsageError(f"{text}: expected udp:PORT or udp:PORT:interface=ADDRESS")
+    description.only(1, {"interface"})
+    host, port = description.host_and_port(default_interface)
+    try:
+        listening = reactor.listenUDP(port, protocol, interface=host, maxPacketSize=65536)
+    except CannotListenError as error:
+        raise description.refused(error.socketError, host, port) from error
+    bound = listening.getHost()
+    return Port(_text((bound.host, bound.port)), listening.stopListening, number=bound.port)
+
+
 def _port(server: asyncio.AbstractServer, acceptor: Acceptor, close: Callable[[], object] | None = None) -> Port:
     sockets = server.sockets  # type: ignore[attr-defined]
     names = [found.getsockname() for found in sockets]
