@@ -86,7 +86,7 @@ class Spool:
         rest = memoryview(data)
         try:
             if self._file is None:
-                self._file = tempfile.TemporaryFile(prefix="trunkline-", buffering=0)
+                self._file = tempfile.TemporaryFile(prefix="trunkline-", buffering=0)  # noqa: SIM115 (closed by _drop_file)
                 self._start = 0
             at = (self._start + self.size - self._in_memory) % self._limit
             while rest:
