@@ -23,6 +23,8 @@ from typing import Any, Protocol
 Check = Callable[[Any, bool], None]
 Refer = Callable[["Record"], dict[str, Any]]
 
+_BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 
 
@@ -73,13 +75,14 @@ class Characters:
         forbidden: the inside of a regular expression's character class, ASCII, such as `\\r\\n\\0`; what it
             matches may not occur.
         text: what is allowed, for people.
-        least: the smallest length.
+        empty: whether there may be none at all.
     """
 
-    def __init__(self, forbidden: str, text: str, *, least: int = 0) -> None:
-        self.forbidden = forbidden
+    def __init__(self, forbidden: str, text: str, *, empty: bool = True) -> None:
+        self.forbidden = f"[{forbidden}]"
         self.text = text
-        self.least = least
+        self.empty = empty
+        self.unfit = self.forbidden if empty else rf"{self.forbidden}|\A\Z"  # found in every value that does not fit
 
 
 class Most:
@@ -109,22 +112,19 @@ class Text:
 
     def __init__(self, characters: Characters | None = None) -> None:
         self._characters = characters
-        self._least = characters.least if characters else 0
-        self._forbidden = re.compile(f"[{characters.forbidden}]").search if characters else None
-        self.text = f"str, {characters.text}" if characters else "str"
+        self._unfit = re.compile(characters.unfit).search if characters else None
+        self.text = f"str ({characters.text})" if characters else "str"
 
     def check(self, value: Any, strict: bool) -> None:
-        if not isinstance(value, str):
-            raise Unfit(self.text, told(value))
-        if self._forbidden is not None and (self._forbidden(value) or len(value) < self._least):
+        if not isinstance(value, str) or (self._unfit is not None and self._unfit(value)):
             raise Unfit(self.text, told(value))
 
     def schema(self, refer: Refer) -> dict[str, Any]:
         schema: dict[str, Any] = {"type": "string"}
         if self._characters is not None:
-            schema["not"] = {"pattern": f"[{self._characters.forbidden}]"}
-            if self._least:
-                schema["minLength"] = self._least
+            schema["not"] = {"pattern": self._characters.forbidden}
+            if not self._characters.empty:
+                schema["minLength"] = 1
         return schema
 
 
@@ -148,23 +148,20 @@ class Bytes:
     """A byte string. What its characters may be cannot be said in JSON Schema, where it stands in base64."""
 
     def __init__(self, characters: Characters | None = None, most: Most | None = None) -> None:
-        self._least = characters.least if characters else 0
-        self._forbidden = re.compile(f"[{characters.forbidden}]".encode("ascii")).search if characters else None
-        self._most = most.length if most else None
-        self.text = f"bytes, {characters.text}" if characters else "bytes"
+        self._unfit = re.compile(characters.unfit.encode("ascii")).search if characters else None
+        self._most: int | None = most.length if most else None
+        self.text = f"bytes ({characters.text})" if characters else "bytes"
         if self._most is not None:
-            self.text += f", at most {self._most} long"
+            self.text += f" (at most {self._most})"
 
     def check(self, value: Any, strict: bool) -> None:
-        if not isinstance(value, bytes):
-            raise Unfit(self.text, told(value))
-        if self._forbidden is not None and (self._forbidden(value) or len(value) < self._least):
+        if not isinstance(value, bytes) or (self._unfit is not None and self._unfit(value)):
             raise Unfit(self.text, told(value))
         if self._most is not None and len(value) > self._most:
             raise Unfit(self.text, told(value))
 
     def schema(self, refer: Refer) -> dict[str, Any]:
-        base64: dict[str, Any] = {"$ref": "#/$defs/base64"}
+        base64: dict[str, Any] = {"type": "string", "contentEncoding": "base64", "pattern": _BASE64}
         if self._most is not None:
             base64["maxLength"] = (self._most + 2) // 3 * 4
         return {
@@ -174,13 +171,6 @@ class Bytes:
             "required": ["$bytes"],
             "additionalProperties": False,
         }
-
-
-BASE64_SCHEMA: dict[str, Any] = {
-    "type": "string",
-    "contentEncoding": "base64",
-    "pattern": "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
-}
 
 
 class Integer:
@@ -313,8 +303,8 @@ class Row:
         return {
             "type": "array",
             "prefixItems": [item.schema(refer) for item in self._items],
-            "items": False,
             "minItems": self._length,
+            "maxItems": self._length,
         }
 
 
@@ -433,13 +423,12 @@ class Record:
         """Give the record its keys and its rules."""
         self.fields = tuple(fields)
         self.rules = tuple(rules)
-        self.text = "{" + ", ".join(field.name for field in self.fields) + "}"
         self._checks = {field.name: field.kind.check for field in self.fields}
         self._required = tuple(field.name for field in self.fields if field.required)
 
     def check(self, value: Any, strict: bool) -> None:
         if not isinstance(value, dict):
-            raise Unfit(f"dict {self.text}", told(value))
+            raise Unfit(f"dict with the keys {', '.join(self._checks)}", told(value))
         checks = self._checks
         key = ""
         try:
@@ -463,7 +452,7 @@ class Record:
     def _unknown(self, key: object) -> Unfit:
         near = get_close_matches(key, self._checks, n=1) if isinstance(key, str) and len(key) < 100 else []
         hint = f"; did you mean {near[0]}?" if near else ""
-        return Unfit(f"only the keys {', '.join(self._checks)}{hint}", "an unknown key")
+        return Unfit(f"one of the keys {', '.join(self._checks)}{hint}", "an unknown key")
 
     def schema(self, refer: Refer) -> dict[str, Any]:
         return refer(self)

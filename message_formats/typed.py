@@ -60,20 +60,17 @@ class Default:
         self.value = value
 
 
-def record_of(typed: type, *rules: Rule, doc: str | None = None) -> Record:
+def record_of(typed: type, *rules: Rule) -> Record:
     """Build the record that a TypedDict describes.
 
     Args:
         typed: a TypedDict whose keys are all documented.
         *rules: conditions over several of its keys.
-        doc: what the record means, where the TypedDict has no docstring because it was made by calling TypedDict.
 
     Raises:
         TypeError: an annotation that is not understood, or a key without documentation.
     """
-    record = _Builder().record(typed, rules)
-    record.doc = doc or record.doc
-    return record
+    return _Builder().record(typed, rules)
 
 
 class _Builder:

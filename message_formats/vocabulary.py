@@ -6,14 +6,14 @@ from typing import Annotated
 
 from .kinds import Characters
 
-ONE_LINE = Characters(r"\r\n\0", "without CR, LF and NUL")
-"""What stands in one line of a protocol: header values, SMTP texts, IRC fields."""
+ONE_LINE = Characters(r"\r\n\0", "one line")
+"""Without CR, LF and NUL: header values, SMTP texts, IRC fields."""
 
-TOKEN = Characters(r"^!#$%&'*+\-.\^_`|~0-9A-Za-z", "a token (RFC 9110, 5.6.2)", least=1)
-"""A header name, a method, a subprotocol."""
+TOKEN = Characters(r"^!#$%&'*+\-.\^_`|~0-9A-Za-z", "token", empty=False)
+"""A header name, a method, a subprotocol (RFC 9110, 5.6.2)."""
 
-LOWER_TOKEN = Characters(r"^!#$%&'*+\-.\^_`|~0-9a-z", "a token in lower case (RFC 9110, 5.6.2)", least=1)
-UPPER_TOKEN = Characters(r"^!#$%&'*+\-.\^_`|~0-9A-Z", "a token in upper case (RFC 9110, 5.6.2)", least=1)
+LOWER_TOKEN = Characters(r"^!#$%&'*+\-.\^_`|~0-9a-z", "lower-case token", empty=False)
+UPPER_TOKEN = Characters(r"^!#$%&'*+\-.\^_`|~0-9A-Z", "upper-case token", empty=False)
 
 Line = Annotated[str, ONE_LINE]
 Address = tuple[str, int]

@@ -12,8 +12,8 @@ from ..typed import Default, record_of
 from ..vocabulary import Address, Line
 from .reply_mail import compose
 
-_NAME = Annotated[str, Characters(r"^!-9;-~", "a header name (RFC 5322, 2.2)", least=1)]
-_Headers = Annotated[dict[_NAME, Line], "headers"]
+_NAME = Annotated[str, Characters(r"^!-9;-~", "header name", empty=False)]
+_Headers = dict[_NAME, Line]
 _Code = Annotated[int, Range(200, 599)]
 
 _ADDRESS = "The recipient, its domain in lower case, as in the envelope."
@@ -31,6 +31,7 @@ EmailRecipient = TypedDict(
         "helo": Annotated[Line, _HELO],
     },
 )
+EmailRecipient.__doc__ = "Somebody wants to send mail to an address, asked at RCPT TO: does anybody take it?"
 
 
 class EmailReply(TypedDict):
@@ -59,6 +60,7 @@ MailNode = TypedDict(
         "size": NotRequired[Annotated[int, Range(0), "The bytes of a leaf's content."]],
     },
 )
+MailNode.__doc__ = "A node of a MIME tree: a multipart, which has parts, or a leaf, which has a body."
 
 ReceivedAttachment = TypedDict(
     "ReceivedAttachment",
@@ -69,6 +71,7 @@ ReceivedAttachment = TypedDict(
         "path": Annotated[list[int], "Where it is in `content`: the index to take at each level of `parts`."],
     },
 )
+ReceivedAttachment.__doc__ = "An attachment of a mail that came in."
 
 EmailReceive = TypedDict(
     "EmailReceive",
@@ -79,7 +82,7 @@ EmailReceive = TypedDict(
         "tag": NotRequired[Annotated[Line, "The part of the address after `+`."]],
         "from": NotRequired[Annotated[Line, _FROM]],
         "to": Annotated[list[Line], "All recipients of the envelope."],
-        "headers": Annotated[dict[_NAME, Line], "Header names in lower case, and the first value of each, decoded."],
+        "headers": Annotated[_Headers, "Header names in lower case, and the first value of each, decoded."],
         "header_list": Annotated[list[tuple[_NAME, Line]], "Every header, in order, decoded."],
         "subject": NotRequired[Annotated[Line, Default(""), "The subject, decoded."]],
         "message_id": NotRequired[Annotated[Line, Default(""), "The Message-ID, with its angle brackets."]],
@@ -107,6 +110,7 @@ EmailReceive = TypedDict(
         "defects": NotRequired[Annotated[list[str], Default([]), "What was wrong with the mail."]],
     },
 )
+EmailReceive.__doc__ = "A mail for one recipient. A mail to several becomes one message for each."
 
 SentAttachment = TypedDict(
     "SentAttachment",
@@ -117,6 +121,7 @@ SentAttachment = TypedDict(
         "body_key": NotRequired[Annotated[str, "The stored content."]],
     },
 )
+SentAttachment.__doc__ = "An attachment of a mail to send."
 
 EmailSend = TypedDict(
     "EmailSend",
@@ -127,7 +132,7 @@ EmailSend = TypedDict(
         "subject": NotRequired[Annotated[Line, Default(""), "The subject."]],
         "text": NotRequired[Annotated[str, "The plain text."]],
         "html": NotRequired[Annotated[str, "The HTML."]],
-        "headers": NotRequired[Annotated[dict[_NAME, Line], Default({}), "Further headers."]],
+        "headers": NotRequired[Annotated[_Headers, Default({}), "Further headers."]],
         "cc": NotRequired[Annotated[list[Line], Default([]), "Further recipients, whom everybody sees."]],
         "bcc": NotRequired[Annotated[list[Line], Default([]), "Further recipients, whom nobody sees."]],
         "reply_to": NotRequired[Annotated[list[Line], Default([]), "Where answers are to go."]],
@@ -140,16 +145,23 @@ EmailSend = TypedDict(
         "raw": NotRequired[Annotated[bytes, "The finished mail, instead of everything that it would be made from."]],
     },
 )
+EmailSend.__doc__ = "A mail to send. Any email server with a relay takes it; it is durable where the engine can."
 
 
-class EmailResult(TypedDict):
-    """What became of a mail that was sent, for one recipient."""
-
+class _EmailResult(TypedDict):
     id: Annotated[str, "The `id` of the `email.send`, or the one that it was given."]
     address: Annotated[Line, "The recipient."]
     code: Annotated[_Code, "The SMTP reply code."]
     text: Annotated[Line, "What the SMTP reply said."]
     permanent: Annotated[bool, "Whether this is the last word."]
+
+
+class EmailDelivered(_EmailResult):
+    """A mail reached a recipient's server."""
+
+
+class EmailFailed(_EmailResult):
+    """A mail did not reach a recipient's server."""
 
 
 _NO_SUCH_RECIPIENT: Message = {"accept": False, "code": 550, "text": "5.1.1 No such recipient here"}
@@ -158,18 +170,12 @@ _BUSY: Message = {"accept": False, "code": 451, "text": "4.3.0 This mail is bein
 
 REPLY = Format("email reply", record_of(EmailReply))
 
-_RECIPIENT_DOC = "Somebody wants to send mail to an address, asked at RCPT TO: does anybody take it?"
-_RECEIVE_DOC = "A mail for one recipient. A mail to several becomes one message for each."
-_SEND_DOC = "A mail to send. Any email server with a relay takes it; it is durable where the engine can."
-_DELIVERED_DOC = "A mail reached a recipient's server."
-_FAILED_DOC = "A mail did not reach a recipient's server."
-
 _MADE_FROM = ("subject", "text", "html", "headers", "cc", "bcc", "reply_to", "attachments", "in_reply_to")
 
 FORMATS = (
     Format(
         "email.recipient",
-        record_of(EmailRecipient, doc=_RECIPIENT_DOC),
+        record_of(EmailRecipient),
         reply=REPLY,
         default={"accept": True},
         failure=_TRY_AGAIN,
@@ -180,7 +186,7 @@ FORMATS = (
     ),
     Format(
         "email.receive",
-        record_of(EmailReceive, doc=_RECEIVE_DOC),
+        record_of(EmailReceive),
         reply=REPLY,
         default={"accept": True},
         failure=_TRY_AGAIN,
@@ -194,10 +200,10 @@ FORMATS = (
     Format("email.body?", record_of(BodyChunk), published=False),
     Format(
         "email.send",
-        record_of(EmailSend, Instead("raw", _MADE_FROM), doc=_SEND_DOC),
+        record_of(EmailSend, Instead("raw", _MADE_FROM)),
         published=False,
         needs_listener=True,
     ),
-    Format("email.delivered", record_of(EmailResult, doc=_DELIVERED_DOC), notification=True),
-    Format("email.failed", record_of(EmailResult, doc=_FAILED_DOC), notification=True),
+    Format("email.delivered", record_of(EmailDelivered), notification=True),
+    Format("email.failed", record_of(EmailFailed), notification=True),
 )
