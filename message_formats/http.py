@@ -90,6 +90,9 @@ def compose(
         raise TypeError(f"status: allowed is an int, not {type(status).__name__}")
     pairs = _header_pairs(headers)
     stream = False
+    if isinstance(content, (list, tuple)):
+        for piece in content:
+            _bytes_only(piece)
     if isinstance(content, str):
         body, content_type = content.encode(), b"text/plain; charset=utf-8"
     elif isinstance(content, bytes):
@@ -109,6 +112,11 @@ def compose(
     if len(body) > _HELD_AT_ONCE:
         return Composed(channel, _cut(head, body), stream=True)
     return Composed(channel, list(_cut(head, body)))
+
+
+def _bytes_only(piece: object) -> None:
+    if not isinstance(piece, bytes):
+        raise TypeError(f"content: an iterable must yield bytes, not {type(piece).__name__}")
 
 
 def _header_pairs(headers: Iterable[tuple[bytes | str, bytes | str]]) -> list[list[bytes]]:
@@ -137,8 +145,7 @@ def _streamed(head: Message, pieces: Iterable[bytes]) -> Iterator[Message]:
     # The head leaves before the first piece is there: a client that reads events waits for it.
     yield {**head, "content": b"", "more_content": True}
     for piece in pieces:
-        if not isinstance(piece, bytes):
-            raise TypeError(f"content: an iterable may yield bytes, not {type(piece).__name__}")
+        _bytes_only(piece)
         for start in range(0, len(piece), CHUNK):
             yield {"content": piece[start : start + CHUNK], "more_content": True}
     yield {"content": b""}

@@ -111,7 +111,7 @@ class Text:
     """A str."""
 
     def __init__(self, characters: Characters | None = None) -> None:
-        self._characters = characters
+        self.characters = characters
         self._unfit = re.compile(characters.unfit).search if characters else None
         self.text = f"str ({characters.text})" if characters else "str"
 
@@ -121,9 +121,9 @@ class Text:
 
     def schema(self, refer: Refer) -> dict[str, Any]:
         schema: dict[str, Any] = {"type": "string"}
-        if self._characters is not None:
-            schema["not"] = {"pattern": self._characters.forbidden}
-            if not self._characters.empty:
+        if self.characters is not None:
+            schema["not"] = {"pattern": self.characters.forbidden}
+            if not self.characters.empty:
                 schema["minLength"] = 1
         return schema
 
@@ -132,38 +132,39 @@ class Choice:
     """One of a few str values."""
 
     def __init__(self, values: Sequence[str]) -> None:
-        self._values = frozenset(values)
-        self._listed = list(values)
+        self.values = tuple(values)
+        self._known = frozenset(values)
         self.text = "|".join(f'"{value}"' for value in values)
 
     def check(self, value: Any, strict: bool) -> None:
-        if not isinstance(value, str) or value not in self._values:
+        if not isinstance(value, str) or value not in self._known:
             raise Unfit(self.text, told(value))
 
     def schema(self, refer: Refer) -> dict[str, Any]:
-        return {"enum": self._listed}
+        return {"enum": list(self.values)}
 
 
 class Bytes:
     """A byte string. What its characters may be cannot be said in JSON Schema, where it stands in base64."""
 
     def __init__(self, characters: Characters | None = None, most: Most | None = None) -> None:
+        self.characters = characters
         self._unfit = re.compile(characters.unfit.encode("ascii")).search if characters else None
-        self._most: int | None = most.length if most else None
+        self.most: int | None = most.length if most else None
         self.text = f"bytes ({characters.text})" if characters else "bytes"
-        if self._most is not None:
-            self.text += f" (at most {self._most})"
+        if self.most is not None:
+            self.text += f" (at most {self.most})"
 
     def check(self, value: Any, strict: bool) -> None:
         if not isinstance(value, bytes) or (self._unfit is not None and self._unfit(value)):
             raise Unfit(self.text, told(value))
-        if self._most is not None and len(value) > self._most:
+        if self.most is not None and len(value) > self.most:
             raise Unfit(self.text, told(value))
 
     def schema(self, refer: Refer) -> dict[str, Any]:
         base64: dict[str, Any] = {"type": "string", "contentEncoding": "base64", "pattern": _BASE64}
-        if self._most is not None:
-            base64["maxLength"] = (self._most + 2) // 3 * 4
+        if self.most is not None:
+            base64["maxLength"] = (self.most + 2) // 3 * 4
         return {
             "description": f"{self.text} (in base64)",
             "type": "object",
@@ -178,28 +179,28 @@ class Integer:
 
     def __init__(self, allowed: Range | None = None) -> None:
         allowed = allowed or Range()
-        self._low, self._high, self._without = allowed.low, allowed.high, allowed.without
+        self.low, self.high, self.without = allowed.low, allowed.high, allowed.without
         self.text = f"int{self._limits()}"
 
     def _limits(self) -> str:
-        if self._high == INT_MAX:
-            return "" if self._low == INT_MIN else f" from {self._low}"
-        gaps = ", ".join(f"{gap[0]}–{gap[-1]}" if len(gap) > 1 else str(gap[0]) for gap in self._without)
-        return f" {self._low}–{self._high}" + (f" without {gaps}" if gaps else "")
+        if self.high == INT_MAX:
+            return "" if self.low == INT_MIN else f" from {self.low}"
+        gaps = ", ".join(f"{gap[0]}–{gap[-1]}" if len(gap) > 1 else str(gap[0]) for gap in self.without)
+        return f" {self.low}–{self.high}" + (f" without {gaps}" if gaps else "")
 
     def check(self, value: Any, strict: bool) -> None:
         if not isinstance(value, int) or value is True or value is False:
             raise Unfit(self.text, told(value))
-        if not self._low <= value <= self._high:
+        if not self.low <= value <= self.high:
             raise Unfit(self.text, told(value))
-        for gap in self._without:
+        for gap in self.without:
             if value in gap:
                 raise Unfit(self.text, told(value))
 
     def schema(self, refer: Refer) -> dict[str, Any]:
-        schema: dict[str, Any] = {"type": "integer", "minimum": self._low, "maximum": self._high}
-        if self._without:
-            schema["not"] = {"anyOf": [{"minimum": gap[0], "maximum": gap[-1]} for gap in self._without]}
+        schema: dict[str, Any] = {"type": "integer", "minimum": self.low, "maximum": self.high}
+        if self.without:
+            schema["not"] = {"anyOf": [{"minimum": gap[0], "maximum": gap[-1]} for gap in self.without]}
         return schema
 
 
@@ -257,7 +258,7 @@ class ListOf:
     """A list of any length whose items are all of one kind."""
 
     def __init__(self, item: Kind) -> None:
-        self._item = item
+        self.item = item
         self._check = item.check
         self.text = "list" if isinstance(item, Anything) else f"list of {item.text}"
 
@@ -275,16 +276,16 @@ class ListOf:
             raise
 
     def schema(self, refer: Refer) -> dict[str, Any]:
-        return {"type": "array", "items": self._item.schema(refer)}
+        return {"type": "array", "items": self.item.schema(refer)}
 
 
 class Row:
     """A list of a fixed length, each place with its own kind."""
 
     def __init__(self, items: Sequence[Kind]) -> None:
-        self._items = list(items)
+        self.items = tuple(items)
         self._checks = [item.check for item in items]
-        self._length = len(self._items)
+        self._length = len(self.items)
         self.text = "[" + ", ".join(item.text for item in items) + "]"
 
     def check(self, value: Any, strict: bool) -> None:
@@ -302,7 +303,7 @@ class Row:
     def schema(self, refer: Refer) -> dict[str, Any]:
         return {
             "type": "array",
-            "prefixItems": [item.schema(refer) for item in self._items],
+            "prefixItems": [item.schema(refer) for item in self.items],
             "minItems": self._length,
             "maxItems": self._length,
         }
@@ -312,15 +313,15 @@ class DictOf:
     """A dict with any keys of one kind of str, whose values are all of one kind."""
 
     def __init__(self, key: Text, value: Kind) -> None:
-        self._key = key
-        self._value = value
+        self.key = key
+        self.value = value
         free = key.text == "str" and isinstance(value, Anything)
         self.text = "dict" if free else f"dict of {key.text} to {value.text}"
 
     def check(self, value: Any, strict: bool) -> None:
         if not isinstance(value, dict):
             raise Unfit(self.text, told(value))
-        check_key, check = self._key.check, self._value.check
+        check_key, check = self.key.check, self.value.check
         for key, item in value.items():
             try:
                 check_key(key, strict)
@@ -333,8 +334,8 @@ class DictOf:
                 raise
 
     def schema(self, refer: Refer) -> dict[str, Any]:
-        schema: dict[str, Any] = {"type": "object", "additionalProperties": self._value.schema(refer)}
-        key = self._key.schema(refer)
+        schema: dict[str, Any] = {"type": "object", "additionalProperties": self.value.schema(refer)}
+        key = self.key.schema(refer)
         if key != {"type": "string"}:
             schema["propertyNames"] = key
         return schema
@@ -344,11 +345,11 @@ class Either:
     """A value of any one of several kinds."""
 
     def __init__(self, kinds: Sequence[Kind]) -> None:
-        self._kinds = list(kinds)
+        self.kinds = tuple(kinds)
         self.text = "|".join(kind.text for kind in kinds)
 
     def check(self, value: Any, strict: bool) -> None:
-        for kind in self._kinds:
+        for kind in self.kinds:
             try:
                 kind.check(value, strict)
             except Unfit:
@@ -357,7 +358,7 @@ class Either:
         raise Unfit(self.text, told(value))
 
     def schema(self, refer: Refer) -> dict[str, Any]:
-        return {"anyOf": [kind.schema(refer) for kind in self._kinds]}
+        return {"anyOf": [kind.schema(refer) for kind in self.kinds]}
 
 
 class Field:

@@ -7,7 +7,6 @@ because they stand in base64.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
 from .format import Format
@@ -33,6 +32,8 @@ def json_schema(format: Format) -> Schema:
 
 def asyncapi() -> Schema:
     """Return an AsyncAPI 3.0 document of all formats, from a worker's point of view."""
+    from importlib.metadata import version  # slow to import, and needed nowhere else
+
     shared = _Shared("#/components/schemas/")
     channels: dict[str, Schema] = {}
     operations: dict[str, Schema] = {}

@@ -16,7 +16,7 @@ def compose(
     message: Mapping[str, Any],
     text: str,
     html: str | None = None,
-    attachments: Iterable[Mapping[str, Any]] = (),
+    attachments: Iterable[dict[str, Any]] = (),
 ) -> Composed:
     """Make the mail of `message.reply(...)`.
 
@@ -40,8 +40,12 @@ def compose(
         raise TypeError(f"text: allowed is str, not {type(text).__name__}")
     if html is not None and not isinstance(html, str):
         raise TypeError(f"html: allowed is str or None, not {type(html).__name__}")
-    if isinstance(attachments, (str, bytes, Mapping)) or not isinstance(attachments, Iterable):
+    if isinstance(attachments, Mapping) or not isinstance(attachments, Iterable):
         raise TypeError(f"attachments: allowed is a list of dicts, not {type(attachments).__name__}")
+    files = list(attachments)
+    for file in files:
+        if not isinstance(file, dict):
+            raise TypeError(f"attachments: each must be a dict, not {type(file).__name__}")
     sender = message.get("from")
     if not sender or message.get("auto_submitted") or message.get("bounce"):
         return Composed("email.send", [])
@@ -54,7 +58,6 @@ def compose(
     }
     if html is not None:
         mail["html"] = html
-    files = [dict(attachment) for attachment in attachments]
     if files:
         mail["attachments"] = files
     answered = _MESSAGE_ID.search(message.get("message_id") or "")
