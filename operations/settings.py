@@ -121,11 +121,25 @@ def load(
     Raises:
         SettingsError: everything that is wrong with it.
     """
-    loading = _Loading(path, environ, overrides, tables)
-    configuration = loading.configuration()
-    if loading.problems:
-        raise SettingsError(*loading.problems)
+    configuration, problems = examine(path, environ, overrides, tables)
+    if problems:
+        raise SettingsError(*problems)
     return configuration
+
+
+def examine(
+    path: str | None,
+    environ: Mapping[str, str],
+    overrides: Mapping[str, Any],
+    tables: Mapping[str, type[Any]],
+) -> tuple[Configuration, list[str]]:
+    """Do what `load` does, and return what is wrong beside what could be read; in its place stand the defaults.
+
+    Raises:
+        SettingsError: the file cannot be read at all.
+    """
+    loading = _Loading(path, environ, overrides, tables)
+    return loading.configuration(), loading.problems
 
 
 class _Loading:
@@ -154,7 +168,7 @@ class _Loading:
         top = self._table(_Top, None) or _Top()
         worker = self._table(WorkerSettings, "worker") or WorkerSettings()
         channels = self._channels()
-        servers = {name: self._table(self._tables[name], name) for name in self._tables if self._names(name)}
+        servers = {name: self._table(self._tables[name], name) for name in self._tables if self._configured(name)}
         self._refuse_unknown_variables()
         return Configuration(self._path, top.layer, top.routing, channels, servers, worker)
 
@@ -162,7 +176,7 @@ class _Loading:
     def _file(self) -> str:
         return self._path or "settings"
 
-    def _names(self, table: str) -> bool:
+    def _configured(self, table: str) -> bool:
         """Tell whether any source configures the table."""
         if table in self._document or table in self._overrides:
             return True
@@ -210,6 +224,8 @@ class _Loading:
 
     def _refuse_not_built(self) -> None:
         for name, what in NOT_BUILT.items():
+            if name in self._tables:
+                continue
             rows: Any = self._document
             for key in name.split("."):
                 rows = rows.get(key) if isinstance(rows, dict) else None

@@ -1,0 +1,106 @@
+"""Where log lines go: one handler on stderr, for people or for machines.
+
+Everything logs with the standard library under `trunkline.<room or server>`; what Twisted logs, an error nobody handled
+in a Deferred included, is led there too.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Literal, TextIO
+
+FORMATS = ("text", "json")
+LEVELS = ("debug", "info", "warning", "error")
+
+_RESET = "\x1b[0m"
+_COLOURS = {
+    logging.DEBUG: "\x1b[2m",
+    logging.WARNING: "\x1b[33m",
+    logging.ERROR: "\x1b[31m",
+    logging.CRITICAL: "\x1b[1;31m",
+}
+
+# What peers send ends up in messages: a line break of theirs must not begin a log line, an escape not reach a terminal.
+_VISIBLE = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F, *range(0x80, 0xA0))} | {9: "\t"}
+
+
+class TextFormatter(logging.Formatter):
+    """One line for a person, and below it the traceback if there is one.
+
+    Args:
+        colour: Colour the levels.
+    """
+
+    def __init__(self, colour: bool = False) -> None:
+        super().__init__()
+        self._colour = colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line."""
+        level = f"{record.levelname:<8}"
+        if self._colour and record.levelno in _COLOURS:
+            level = f"{_COLOURS[record.levelno]}{level}{_RESET}"
+        line = f"{self.formatTime(record)} {level} {record.name}: {record.getMessage().translate(_VISIBLE)}"
+        return "\n".join([line, *(text.translate(_VISIBLE | {10: "\n"}) for text in _traceback_of(self, record))])
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (RFC 3339, UTC), level, logger, message, and traceback if there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line."""
+        time = datetime.fromtimestamp(record.created, UTC)
+        line = {
+            "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        traceback = "\n".join(_traceback_of(self, record))
+        return json.dumps(line | ({"traceback": traceback} if traceback else {}), ensure_ascii=False)
+
+
+def setup(
+    format: Literal["text", "json"] | str = "text",
+    level: str = "info",
+    stream: TextIO | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> None:
+    """Send every log line of this process to one stream.
+
+    Args:
+        format: One of `FORMATS`.
+        level: One of `LEVELS`: the least important that is shown.
+        stream: Where to; None: stderr.
+        environ: `NO_COLOR` and `TERM=dumb` switch colours off.
+    """
+    from twisted.logger import STDLibLogObserver, globalLogBeginner
+
+    stream = stream or sys.stderr
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter(has_colours(stream, environ)))
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    logging.captureWarnings(True)
+    # Twisted says "info" for every factory it starts and every connection it makes.
+    logging.getLogger("twisted").setLevel(logging.NOTSET if level == "debug" else logging.WARNING)
+    if not _twisted_led:
+        _twisted_led.append(True)
+        globalLogBeginner.beginLoggingTo([STDLibLogObserver()], redirectStandardIO=False)  # type: ignore[list-item]
+
+
+_twisted_led: list[bool] = []  # Twisted can be told only once a process
+
+
+def has_colours(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether a stream is a terminal whose user wants colours (https://no-color.org)."""
+    return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+
+
+def _traceback_of(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:
+    lines = [formatter.formatException(record.exc_info)] if record.exc_info else []
+    return [*lines, formatter.formatStack(record.stack_info)] if record.stack_info else lines

@@ -1,0 +1,178 @@
+"""The life of one process: servers and a worker start, run until a signal, drain, and end with an exit code.
+
+    start servers ─► start worker ─► ready ─► signal or the worker's end ─► drain servers ─► stop worker ─► exit code
+
+The worker goes on while the servers drain, for it is what answers their open work. A second signal does not wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from ..layer import LayerError
+from .errors import ExitError, StartError
+
+log = logging.getLogger("trunkline.process")
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# What a server may take beyond its drain, to close its inbox and sockets, before it is left behind.
+CLOSING = 0.5
+
+
+class Server(Protocol):
+    """What a process needs of a protocol server."""
+
+    @property
+    def name(self) -> str:
+        """The protocol's name."""
+
+    async def start(self) -> None:
+        """Listen, or raise."""
+
+    async def stop(self, grace: float) -> bool:
+        """Finish within `grace` seconds; False if something was cut off."""
+
+
+class Worker(Protocol):
+    """What a process needs of a worker."""
+
+    def run(self) -> object:
+        """Work until stopped."""
+
+    def stop(self) -> object:
+        """Make `run` finish what was started, and return."""
+
+
+def exit_now(code: int) -> None:
+    """End the process without waiting for any thread."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            pass  # its reader is gone
+    os._exit(code)
+
+
+class Process:
+    """Servers and a worker in one process; to be made and run on the event loop's thread.
+
+    Args:
+        servers: Protocol servers, started in this order.
+        worker: The worker, run in a thread of its own.
+        drain: Seconds that the servers may take to finish open work.
+        grace: Seconds that everything may take, from the first signal on.
+        ready: Called once everything runs.
+        stopping: Called when the first signal came.
+        now: Ends the process at the second signal.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        worker: Worker,
+        *,
+        drain: float,
+        grace: float,
+        ready: Callable[[], None] = lambda: None,
+        stopping: Callable[[], None] = lambda: None,
+        now: Callable[[int], None] = exit_now,
+    ) -> None:
+        self._servers = servers
+        self._worker = worker
+        self._drain = min(drain, grace)
+        self._grace = grace
+        self._ready = ready
+        self._stopping = stopping
+        self._now = now
+        self._started: list[Server] = []
+        self._end = asyncio.Event()
+        self._worker_ended = asyncio.Event()
+        self._code = 0
+
+    async def main(self) -> int:
+        """Run from start to end.
+
+        Returns:
+            0: all was finished in time; 1: a part failed, or the grace was exceeded (a thread may still run then).
+
+        Raises:
+            StartError: a server could not start; those before it are stopped again.
+        """
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self.signalled)
+        try:
+            await self._start_servers()
+            if not self._end.is_set():
+                threading.Thread(target=self._work, args=(loop,), name="trunkline-worker", daemon=True).start()
+                self._ready()
+                await self._end.wait()
+                await self._stop()
+        finally:
+            await self._stop_servers(0)
+            for number in SIGNALS:
+                # The loop ends before the process does.
+                loop.remove_signal_handler(number)
+                signal.signal(number, lambda *_: self._now(ExitError.code))
+        return self._code
+
+    def signalled(self) -> None:
+        """Take a signal: the first one drains, the second one ends the process."""
+        if self._end.is_set():
+            self._now(ExitError.code)
+        else:
+            self._end.set()
+            self._stopping()
+
+    async def _start_servers(self) -> None:
+        for server in self._servers:
+            try:
+                await server.start()
+            except (LayerError, OSError) as error:
+                raise StartError(f"{server.name}: {error}") from error
+            self._started.append(server)
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            self._worker.run()
+        except BaseException:
+            # Whatever it was, SystemExit of a consumer included, servers without a worker must not go on.
+            log.critical("the worker failed", exc_info=True)
+            self._code = ExitError.code
+        try:
+            loop.call_soon_threadsafe(self._worker_has_ended)
+        except RuntimeError:
+            pass  # the loop did not wait for this thread
+
+    def _worker_has_ended(self) -> None:
+        self._worker_ended.set()
+        self._end.set()
+
+    async def _stop(self) -> None:
+        try:
+            async with asyncio.timeout(self._grace + CLOSING):
+                await self._stop_servers(self._drain)
+                self._worker.stop()
+                await self._worker_ended.wait()
+        except TimeoutError:
+            log.error("consumers were still at work after %g s and are abandoned", self._grace)
+            self._now(ExitError.code)
+
+    async def _stop_servers(self, drain: float) -> None:
+        servers, self._started = self._started, []
+        await asyncio.gather(*(self._stop_server(server, drain) for server in servers))
+
+    async def _stop_server(self, server: Server, drain: float) -> None:
+        try:
+            async with asyncio.timeout(drain + CLOSING):
+                await server.stop(drain)
+        except Exception:
+            log.exception("%s did not stop properly", server.name)
+            self._code = ExitError.code

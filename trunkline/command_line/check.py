@@ -1,0 +1,85 @@
+"""`trunkline check`: everything that can be wrong before anything is started."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+from ..operations.errors import SettingsError, UsageError
+from ..operations.settings import Configuration, examine
+from . import configuration as configured
+from .terminal import GREEN, RED, coloured
+
+SUMMARY = "Check the configuration and the routing: what is fine, and each problem. Starts nothing."
+EXAMPLES = ("trunkline check", "trunkline check -c trunkline.toml helpdesk.routing")
+
+T = TypeVar("T")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    configured.add_file(parser)
+    configured.add_routing(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Print what was found, and return the exit code."""
+    report = _Report()
+    found = report.of(lambda: examine(*configured.sources(arguments)))
+    if found is not None:
+        configuration, problems = found
+        _check_settings(report, configuration, problems)
+        _check_routing(report, configuration)
+    return UsageError.code if report.problems else 0
+
+
+class _Report:
+    """Prints findings as they come, and counts the problems."""
+
+    def __init__(self) -> None:
+        self.problems = 0
+
+    def fine(self, text: str) -> None:
+        print(f"{coloured('fine', GREEN, sys.stdout)}     {text}")
+
+    def problem(self, text: str) -> None:
+        self.problems += 1
+        print(f"{coloured('problem', RED, sys.stdout)}  {' '.join(text.split())}")
+
+    def of(self, check: Callable[[], T]) -> T | None:
+        """Return what a check returns, or report what it raises."""
+        try:
+            return check()
+        except SettingsError as error:
+            for text in error.problems:
+                self.problem(text)
+        except UsageError as error:
+            self.problem(str(error))
+        return None
+
+
+def _check_settings(report: _Report, configuration: Configuration, problems: list[str]) -> None:
+    for text in problems:
+        report.problem(text)
+    if not problems:
+        report.fine(f"settings: {configuration.path or 'no file, so the defaults'}")
+    layer = report.of(lambda: configured.open_layer_of(configuration))
+    if layer is not None:
+        report.fine(f"layer: {configuration.layer or configured.DEFAULT_LAYER}")
+        layer.close()
+
+
+def _check_routing(report: _Report, configuration: Configuration) -> None:
+    routing = report.of(lambda: configured.routing_of(configuration))
+    if routing is None:
+        return
+    problems = routing.problems()
+    for problem in problems:
+        report.problem(str(problem))
+    if not problems:
+        channels = ", ".join(sorted(routing.channel_names()))
+        report.fine(f"routing: {configuration.routing}, {sum(1 for _ in routing.leaves())} routes on {channels}")
+    for name, settings in (report.of(lambda: configured.servers_of(configuration, routing)) or {}).items():
+        report.fine(f"server {name}: {', '.join(getattr(settings, 'endpoints', []))}")

@@ -1,0 +1,109 @@
+"""From arguments to what a command works with: settings, routing, layer, servers."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..operations.errors import UsageError
+from ..operations.settings import DEFAULT_FILE, Configuration, load
+
+if TYPE_CHECKING:
+    from ..layer import Layer
+    from ..workers import Routing
+
+DEFAULT_LAYER = "memory://"
+
+
+class ServerTables(Mapping[str, type[Any]]):
+    """The settings class of each server by its table's name; a server is imported when it is looked up."""
+
+    def __getitem__(self, name: str) -> type[Any]:
+        from ..protocol_servers import load_server
+
+        return load_server(name).Settings
+
+    def __iter__(self) -> Iterator[str]:
+        from ..protocol_servers import SERVERS
+
+        return iter(SERVERS)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def add_file(parser: argparse.ArgumentParser) -> None:
+    """Add `-c FILE`."""
+    parser.add_argument("-c", "--config", metavar="FILE", help=f"settings; ./{DEFAULT_FILE} where it exists")
+
+
+def add_routing(parser: argparse.ArgumentParser) -> None:
+    """Add `ROUTING`."""
+    parser.add_argument(
+        "routing", metavar="ROUTING", nargs="?", help="package.module (its attribute `routing`) or module:attribute"
+    )
+
+
+def sources(
+    arguments: argparse.Namespace,
+) -> tuple[str | None, Mapping[str, str], dict[str, Any], Mapping[str, type[Any]]]:
+    """Return where settings come from, as `operations.settings.load` takes it: file, environment, flags, tables."""
+    path = arguments.config or (DEFAULT_FILE if Path(DEFAULT_FILE).exists() else None)
+    given = vars(arguments)
+    worker = {key: given.get(key) for key in ("processes", "grace")}
+    flags = {"layer": given.get("layer"), "routing": given.get("routing"), "worker": worker}
+    return path, os.environ, flags, ServerTables()
+
+
+def load_configuration(arguments: argparse.Namespace) -> Configuration:
+    """Read the settings from flags, environment and file.
+
+    Raises:
+        SettingsError: something in them is wrong.
+    """
+    return load(*sources(arguments))
+
+
+def routing_of(configuration: Configuration) -> Routing:
+    """Import the routing.
+
+    Raises:
+        UsageError: none is named, or it does not import.
+    """
+    from ..workers import load_routing
+
+    if configuration.routing is None:
+        raise UsageError(f"no routing is named: write it as package.module after the command, or in {DEFAULT_FILE}")
+    return load_routing(configuration.routing)
+
+
+def servers_of(configuration: Configuration, routing: Routing) -> dict[str, Any]:
+    """Return the settings of the servers to start: the configured ones, or else HTTP, and SMTP for email routes."""
+    if configuration.servers:
+        return configuration.servers
+    names = ["http"]
+    if any(name in ("email.receive", "email.recipient") for name in routing.channel_names()):
+        names.append("smtp")
+    tables = ServerTables()
+    return {name: tables[name]() for name in names}
+
+
+def open_layer_of(configuration: Configuration) -> Layer:
+    """Open the layer, with the capacities and expiries of `[channels.PATTERN]`.
+
+    Raises:
+        UsageError: there is no such layer.
+    """
+    from ..layer import open_layer
+
+    url = configuration.layer or DEFAULT_LAYER
+    channels = configuration.channels
+    capacity = {pattern: each.capacity for pattern, each in channels.items() if each.capacity is not None}
+    expiry = {pattern: each.expiry for pattern, each in channels.items() if each.expiry is not None}
+    try:
+        return open_layer(url, channel_capacity=capacity, channel_expiry=expiry)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"layer: {error}") from error

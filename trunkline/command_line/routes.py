@@ -1,0 +1,91 @@
+"""`trunkline routes`: which consumer takes what, and with what arguments."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from . import configuration as configured
+from .terminal import DIM, coloured, columns
+
+if TYPE_CHECKING:
+    from ..workers import Routing
+
+SUMMARY = "Show which consumer takes an address, a path or a text, and with what arguments; all routes without one."
+EXAMPLES = (
+    "trunkline routes helpdesk.routing",
+    "trunkline routes helpdesk.routing --address support+42@example.com",
+    "trunkline routes --path /orders/7",
+    'trunkline routes --text "!say hello"',
+)
+
+Question = tuple[str, dict[str, Any]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    configured.add_routing(parser)
+    configured.add_file(parser)
+    asked = parser.add_mutually_exclusive_group()
+    asked.add_argument("--address", metavar="A", help="an envelope recipient")
+    asked.add_argument("--path", metavar="P", help="the path of a GET request or a WebSocket")
+    asked.add_argument("--text", metavar="T", help="a chat message, or a text over a WebSocket")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Print the routes, and return the exit code."""
+    routing = configured.routing_of(configured.load_configuration(arguments))
+    questions = _questions(arguments)
+    if not questions:
+        print("\n".join(_table(routing)))
+        return 0
+    answers = [line for channel, content in questions for line in _answer(routing, channel, content)]
+    channels = " or ".join(channel for channel, _ in questions)
+    print("\n".join(answers or [f"no route listens to {channels}"]))
+    return 0
+
+
+def _questions(arguments: argparse.Namespace) -> list[Question]:
+    """Return what was asked as the messages that servers would publish, as far as they are known."""
+    from ..message_formats.email import normalise_address
+
+    if arguments.address is not None:
+        address, tag = normalise_address(arguments.address)
+        content = {"address": address} | ({} if tag is None else {"tag": tag})
+        return [("email.recipient", {"address": address}), ("email.receive", content)]
+    if arguments.path is not None:
+        path, _, query = arguments.path.partition("?")
+        common = {"path": unquote(path), "query_string": query.encode()}
+        request = {"method": "GET", "http_version": "1.1", "scheme": "http"} | common
+        receive = {"path": common["path"]}
+        return [("http.request", request), ("websocket.connect", common), ("websocket.receive", receive)]
+    if arguments.text is not None:
+        content = {"text": arguments.text}
+        return [("chat.message", content), ("websocket.receive", content)]
+    return []
+
+
+def _answer(routing: Routing, channel: str, content: dict[str, Any]) -> list[str]:
+    """Say which route takes a message; why none does; nothing where no route listens to its channel."""
+    from .. import message_formats
+
+    told = routing.explain(channel, content)
+    taking = [one for one in told if one.takes]
+    if taking or not told:
+        return [f"{channel}: {one}" for one in taking]
+    form = message_formats.get(channel)
+    unrouted = json.dumps(message_formats.to_json(form.unrouted)) if form and form.unrouted else "nothing"
+    why = [coloured(f"    {one}", DIM, sys.stdout) for one in told]
+    return [f"{channel}: no route takes it; the answer is {unrouted}", *why]
+
+
+def _table(routing: Routing) -> list[str]:
+    rows = []
+    for leaf in routing.leaves():
+        consumer = getattr(leaf.route, "name", repr(leaf.route))
+        filters = " ".join(map(repr, leaf.filters))
+        rows.append((", ".join(leaf.channels), filters, consumer, getattr(leaf.route, "where", "")))
+    return columns([("channels", "filters", "consumer", "where"), *rows])
