@@ -1,0 +1,48 @@
+"""Which engine stands behind which URL."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from .base import Layer
+from .options import from_url
+
+Opener = Callable[..., Layer]
+
+_engines: dict[str, str | Opener] = {"memory": ".memory:open_memory"}
+_known_elsewhere = ("ipc", "redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
+
+
+def register_engine(scheme: str, opener: str | Opener) -> None:
+    """Make `open_layer` know an engine.
+
+    Args:
+        scheme: What stands before `://`.
+        opener: Called with the text between `://` and `?`, and the options as keywords; or "module:name" of that, imported when it is used.
+    """
+    _engines[scheme] = opener
+
+
+def open_layer(url: str, **options: Any) -> Layer:
+    """Open a channel layer.
+
+    Args:
+        url: `memory://` for a new one, `memory://name` for one that is shared in this process; options may follow: `?expiry=1&capacity=5`.
+        options: The same options as keywords; they go before those in the URL.
+
+    Raises:
+        ValueError: The URL cannot be read, no engine has this scheme, or an option is unknown or wrong; one line.
+        LayerUnavailable: The layer cannot be reached.
+    """
+    scheme, place, given = from_url(url)
+    opener = _engines.get(scheme)
+    if opener is None:
+        known = ", ".join(f"{name}://" for name in sorted(_engines))
+        if scheme in _known_elsewhere:
+            raise ValueError(f"{scheme}:// is not part of this version of Trunkline; it has {known}")
+        raise ValueError(f"{url!r}: no layer engine is called {scheme!r}; there is {known}")
+    if isinstance(opener, str):
+        module, _, name = opener.partition(":")
+        opener = getattr(import_module(module, __package__), name)
+    layer: Layer = opener(place, **(given | options))
+    return layer

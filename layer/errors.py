@@ -1,0 +1,25 @@
+"""Errors of the channel layer: one tree.
+
+    LayerError
+    ├── ChannelFull        the channel has no room; try again later or give up
+    ├── MessageTooLarge    the message is over `max_size`; it will never be taken
+    └── LayerUnavailable   the layer cannot be reached, or was closed
+
+A message or a name that can never be right is a programmer's mistake and raises `TypeError`, as in ASGI 1.x.
+"""
+
+
+class LayerError(Exception):
+    """Base of everything a layer reports about its own condition."""
+
+
+class ChannelFull(LayerError):
+    """Tell that a channel holds as many messages as its capacity allows. Nothing was sent."""
+
+
+class MessageTooLarge(LayerError):
+    """Tell that a packed message is larger than the layer's `max_size`. Nothing was sent."""
+
+
+class LayerUnavailable(LayerError):
+    """Tell that the layer is closed or out of reach. Nothing was sent that is known of."""

@@ -1,0 +1,217 @@
+"""One server instance's end of the layer: sends batched over a loop turn, and an inbox with the memberships it holds."""
+
+import logging
+from abc import ABC, abstractmethod
+from asyncio import AbstractEventLoop
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import names
+from .errors import MessageTooLarge
+from .membership import Membership, Snapshot
+from .packing import unpack
+from .store.element import Element
+
+if TYPE_CHECKING:
+    from .base import Call, Layer
+
+log = logging.getLogger("trunkline.layer")
+
+Then = Callable[[Any], None]
+_GONE = 10_000  # closed connections remembered, to undo a group_add that was on its way
+
+
+class InboxItem(NamedTuple):
+    """What arrived in an inbox.
+
+    Attributes:
+        group: The group it was sent to; None for a message to one channel.
+        names: The local parts it is for.
+        message: The message, shared by all of them.
+    """
+
+    group: str | None
+    names: Sequence[str]
+    message: dict[str, Any]
+
+
+class Callbacks(NamedTuple):
+    """What an inbox calls, on its loop's thread; see `Layer.open_inbox`."""
+
+    receive: Callable[[list[InboxItem]], None]
+    credit: Callable[[str, str, int], None] | None
+    up: Callable[[], None] | None
+    down: Callable[[str], None] | None
+
+
+class Inbox(ABC):
+    """An open inbox. All its methods are called, and all its callbacks run, on its loop's thread.
+
+    An engine writes `_transmit`, `_snapshot`, `listening` and `_shut`, and hands what it takes to `_arrived`.
+    """
+
+    def __init__(self, layer: "Layer", name: str, loop: AbstractEventLoop, callbacks: Callbacks, lasting: bool) -> None:
+        self.name = name
+        self._layer = layer
+        self._loop = loop
+        self._callbacks = callbacks
+        self._lasting = lasting
+        self._membership = Membership()
+        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._calls: list[Call] = []
+        self._thens: list[Then | None] = []
+        self._leaving = False  # whether the end of this loop turn will send what was collected
+        self._closed = False
+
+    # what an engine gives
+
+    @abstractmethod
+    def _transmit(self, calls: "list[Call]", thens: list[Then | None]) -> None:
+        """Run operations in order, and give their outcomes to `_settle`, now or later."""
+
+    @abstractmethod
+    def _snapshot(self) -> Snapshot:
+        """Ask the store for the members this inbox has."""
+
+    @abstractmethod
+    def listening(self) -> Mapping[str, bool]:
+        """Return the channels that anybody announced within the last 60 s → whether in order. Costs no round trip."""
+
+    @abstractmethod
+    async def _shut(self) -> None:
+        """Stop reading and give the lease back."""
+
+    # what a server calls
+
+    def send(
+        self,
+        channel: str,
+        message: dict[str, Any],
+        *,
+        expiry: float | None = None,
+        delay: float = 0,
+        key: str | None = None,
+        once: str | None = None,
+        window: float = 600,
+        credit: str | None = None,
+        last: bool = False,
+        then: Then | None = None,
+    ) -> None:
+        """Send a message at the end of this loop turn, with all others of the turn.
+
+        The message is packed now, and trusted to be one that may travel; otherwise the arguments are those of `Layer.send`.
+
+        Args:
+            credit: The local part that is told, by the credit callback, as chunks of this single-reader channel are taken.
+            last: Send it even if the channel is full: the end of a body.
+            then: Called on the loop with True, False (`once` was seen) or the LayerError; never before this method returns.
+
+        Raises:
+            TypeError: The name breaks the rules, or the message cannot be packed. Conditions of the layer never raise.
+        """
+        try:
+            call = self._layer._put_call(
+                channel, message, expiry=expiry, delay=delay, key=key, once=once, window=window,
+                credit=None if credit is None else self.name + credit, last=last, trusted=True,
+            )  # fmt: skip
+        except MessageTooLarge as error:
+            self._refuse(then, error)
+            return
+        if call is None:
+            self._refuse(then, True)
+        else:
+            self._enqueue(call, then)
+
+    def send_group(
+        self, group: str, message: dict[str, Any], exclude: str | Iterable[str] | None = None, then: Then | None = None
+    ) -> None:
+        """Send a message to a group at the end of this loop turn; see `Layer.send_group`."""
+        try:
+            call = self._layer._group_call(group, message, exclude, trusted=True)
+        except MessageTooLarge as error:
+            self._refuse(then, error)
+            return
+        if call is None:
+            self._refuse(then, None)
+        else:
+            self._enqueue(call, then)
+
+    def gone(self, name: str) -> None:
+        """Tell that what this local part stood for is closed: its memberships are removed.
+
+        An add that is on its way is undone when it arrives, unless the inbox is lasting: there the name may well come back.
+        A group message for a name the server does not know means that such an add came too late: call this again.
+        """
+        for group, sequence in self._membership.remove(name):
+            self._leave(group, name, sequence)
+        if not self._lasting:
+            self._gone[name] = None
+            if len(self._gone) > _GONE:
+                self._gone.popitem(last=False)
+
+    def announce(self, info: Mapping[str, Any]) -> None:
+        """Tell at the end of this loop turn that this server is alive; see `Layer.announce`."""
+        self._enqueue(self._layer._announce_call(self.name, info), None)
+
+    def new_channel(self, pattern: str) -> str:
+        """Return an unused single-reader channel's name; see `Layer.new_channel`."""
+        return names.unique(pattern)
+
+    async def close(self) -> None:
+        """Send what is waiting, then give back the lease and the memberships; a lasting inbox keeps its memberships."""
+        if self._closed:
+            return
+        self._flush()
+        self._closed = True
+        await self._shut()
+
+    # shared with engines
+
+    def _enqueue(self, call: "Call", then: Then | None) -> None:
+        self._calls.append(call)
+        self._thens.append(then)
+        if not self._leaving:
+            self._leaving = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._leaving = False
+        if self._calls:
+            calls, self._calls = self._calls, []
+            thens, self._thens = self._thens, []
+            self._transmit(calls, thens)
+
+    def _settle(self, thens: Iterable[Then | None], outcomes: Iterable[Any]) -> None:
+        for then, outcome in zip(thens, outcomes, strict=True):
+            if then is not None:
+                self._run(then, outcome)
+
+    def _refuse(self, then: Then | None, outcome: Any) -> None:
+        if then is not None:
+            self._loop.call_soon(self._run, then, outcome)
+
+    def _arrived(self, elements: list[Element]) -> None:
+        """Apply the notes among what was taken, and hand over the rest."""
+        taken, credits, added = self._membership.apply(elements, self._snapshot)
+        for element in added:
+            local, (group, sequence) = element[3], element[5]
+            if local in self._gone:
+                self._membership.remove(local)
+                self._leave(group, local, sequence)
+        items = [InboxItem(group, locals_, unpack(element[4])) for group, locals_, element in taken]
+        if items:
+            self._run(self._callbacks.receive, items)
+        if self._callbacks.credit is not None:
+            for credit in credits:
+                self._run(self._callbacks.credit, *credit)
+
+    def _leave(self, group: str, local: str, sequence: int) -> None:
+        self._enqueue(("group_leave", (group, self.name, local, sequence)), None)
+
+    def _run(self, callback: Callable[..., None], *args: Any) -> None:
+        """Call back; an error in there must not stop the inbox."""
+        try:
+            callback(*args)
+        except Exception:
+            log.exception("%s: error in a callback", self.name)

@@ -1,0 +1,100 @@
+"""What a channel may hold: its capacity and the life of its messages, by patterns (design: layer.md, "Capacity").
+
+`channel_capacity` patterns first, and the first that matches wins; else 1 000, inboxes 10 000 and at most 64 MiB, single-reader
+channels 16. An explicit `capacity` replaces the 1 000 and the 10 000, never the 16.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from . import names
+
+CAPACITY = 1_000
+INBOX_CAPACITY = 10_000
+INBOX_BYTES = 64 * 1024 * 1024
+BODY_CAPACITY = 16
+
+_REMEMBERED = 4096
+
+Number = TypeVar("Number", int, float)
+Patterns = Mapping[Any, Number] | Iterable[tuple[Any, Number]]
+
+
+class Address(NamedTuple):
+    """What a send needs to know of the queue behind a channel.
+
+    `max_bytes` is None where bytes are not bounded; `expiry` is in seconds.
+    """
+
+    queue: str
+    capacity: int
+    max_bytes: int | None
+    expiry: float
+
+
+class Limits:
+    """Find the address of a channel, remembering what was found."""
+
+    def __init__(
+        self,
+        expiry: float,
+        capacity: int | None = None,
+        channel_capacity: Patterns[int] | None = None,
+        channel_expiry: Patterns[float] | None = None,
+    ) -> None:
+        self._expiry = expiry
+        self._capacity = capacity
+        self._capacities = _compile(channel_capacity, "channel_capacity")
+        self._expiries = _compile(channel_expiry, "channel_expiry")
+        self._known: dict[str, Address] = {}
+
+    def find(self, channel: str) -> tuple[Address, str]:
+        """Return the address of a channel that may be sent to, and the local part of its name.
+
+        Raises:
+            TypeError: The name breaks the rules.
+        """
+        known = self._known.get(channel) if type(channel) is str else None
+        if known is not None:
+            return known, ""
+        queue, local = names.split(channel)
+        known = self._known.get(queue)
+        if known is None:
+            known = self._resolve(queue)
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[queue] = known
+        return known, local
+
+    def _resolve(self, queue: str) -> Address:
+        inbox = queue.endswith("!")
+        capacity = _first(self._capacities, queue)
+        if capacity is None:
+            if "?" in queue:
+                capacity = BODY_CAPACITY
+            elif self._capacity is not None:
+                capacity = self._capacity
+            else:
+                capacity = INBOX_CAPACITY if inbox else CAPACITY
+        expiry = _first(self._expiries, queue)
+        return Address(queue, capacity, INBOX_BYTES if inbox else None, self._expiry if expiry is None else expiry)
+
+
+def _compile(patterns: Patterns[Number] | None, option: str) -> list[tuple[re.Pattern[str], Number]]:
+    """Compile patterns: in a str only `*` is special, since `?` is part of names; a compiled regex is used with `match`."""
+    pairs = patterns.items() if isinstance(patterns, Mapping) else patterns or ()
+    compiled = []
+    for pattern, number in pairs:
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or number <= 0:
+            raise ValueError(f"{option}: {pattern!r} needs a number above 0, not {number!r}")
+        if isinstance(pattern, str):
+            pattern = re.compile(".*".join(map(re.escape, pattern.split("*"))) + r"\Z", re.DOTALL)
+        elif not isinstance(pattern, re.Pattern):
+            raise ValueError(f"{option}: a pattern is a str or a compiled regular expression, not {pattern!r}")
+        compiled.append((pattern, number))
+    return compiled
+
+
+def _first(patterns: list[tuple[re.Pattern[str], Number]], queue: str) -> Number | None:
+    return next((number for pattern, number in patterns if pattern.match(queue)), None)

@@ -1,0 +1,285 @@
+"""The memory engine: the store itself, for any number of threads and one event loop in one process."""
+
+import random
+import re
+import secrets
+import threading
+import time
+from asyncio import AbstractEventLoop, TimerHandle
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from weakref import WeakValueDictionary
+
+from .base import Call, Layer
+from .delivery import Delivery
+from .errors import LayerError, LayerUnavailable
+from .inbox import Callbacks, Inbox, Then
+from .limits import Address
+from .membership import Snapshot
+from .options import from_mapping
+from .reader import Waker
+from .store import Store
+from .store.element import Element
+from .waiting import Waiter, Watchers
+
+_FOREVER = float("inf")
+_SLICE = 256  # elements an inbox takes before it lets the loop do something else
+
+
+class _Hub:
+    """A store with its lock and those who wait for it; shared by the layers of one name."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.lock = threading.Lock()
+        self.watchers = Watchers()
+        # A clock that a test moves is also the one that people read.
+        wall = time.time if clock is time.monotonic else clock
+        self.store = Store(clock, self.watchers, self.watchers.notify, wall)
+        self.calls = self.store.calls
+        self.take = self.store.queues.take
+        self.next_due = self.store.queues.next_due
+        subscribe = getattr(clock, "subscribe", None)
+        if subscribe is not None:
+            subscribe(self.moved)
+
+    def moved(self) -> None:
+        """Let everybody look again: a clock that is moved by hand was moved."""
+        with self.lock:
+            self.watchers.notify_all()
+
+    def pass_on(self, queues: list[str]) -> None:
+        """Tell the next who waits for one of these queues, where something is left in it."""
+        for queue in queues:
+            if queue in self.watchers and self.store.queues.ready(queue):
+                self.watchers.notify(queue)
+
+
+_hubs: WeakValueDictionary[str, _Hub] = WeakValueDictionary()
+_hubs_lock = threading.Lock()
+
+
+class MemoryLayer(Layer):
+    """A channel layer within one process.
+
+    Layers of the same name share what they hold, which is gone when the last of them is closed or dropped. Messages are kept packed.
+
+    Args:
+        name: What is shared; "" for a layer of its own.
+        clock: Seconds, never going back; given for a named layer only by whoever makes it first.
+        rng: Decides what `drop_rate` loses.
+        options: Those of `Options`.
+
+    Raises:
+        ValueError: An option is unknown or has a value it cannot have.
+    """
+
+    def __init__(
+        self,
+        name: str = "",
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(from_mapping(options, f"memory://{name}"), rng)
+        with _hubs_lock:
+            hub = _hubs.get(name) if name else None
+            if hub is None:
+                hub = _Hub(clock)
+                if name:
+                    _hubs[name] = hub
+        self.name = name
+        self.clock = hub.store.clock
+        self._hub: _Hub | None = hub
+        self._inboxes: set[_MemoryInbox] = set()
+
+    def close(self) -> None:
+        """Close this layer object: its blocked receives and later calls raise LayerUnavailable, its inboxes stop and lose their leases.
+
+        What it holds lives on as long as another layer of the same name does.
+        """
+        hub = self._hub
+        if hub is None:
+            return
+        for inbox in list(self._inboxes):
+            inbox._stop()
+        self._hub = None
+        hub.moved()
+
+    def _open(self) -> _Hub:
+        if self._hub is None:
+            raise self._closed()
+        return self._hub
+
+    def _closed(self) -> LayerUnavailable:
+        return LayerUnavailable(f"memory://{self.name} is closed")
+
+    def _call(self, name: str, *args: Any) -> Any:
+        hub = self._hub or self._open()
+        with hub.lock:
+            return hub.calls[name](*args)
+
+    def _run(self, calls: Sequence[Call]) -> list[Any]:
+        hub = self._hub
+        if hub is None:
+            return [self._closed() for _ in calls]
+        outcomes: list[Any] = []
+        known = hub.calls
+        with hub.lock:
+            for name, args in calls:
+                try:
+                    outcomes.append(known[name](*args))
+                except LayerError as error:
+                    outcomes.append(error.with_traceback(None))
+        return outcomes
+
+    def _waker(self) -> Waker:
+        return Waiter()
+
+    def _take(
+        self, queues: tuple[str, ...], start: int, limit: int, timeout: float | None, waker: Waker
+    ) -> list[Delivery]:
+        assert isinstance(waker, Waiter)
+        hub = self._hub or self._open()
+        for queue in queues:
+            if queue.endswith("!"):
+                self._attach(queue)
+        until = 0.0 if timeout == 0 else _FOREVER if timeout is None else time.monotonic() + timeout
+        notified: list[str] = []  # queues whose news reached us: what we leave there must reach the next
+        try:
+            while not waker.take():
+                with hub.lock:
+                    if self._hub is None:
+                        raise self._closed()
+                    found = hub.take(queues, start, limit)
+                    if found is not None and found[0].endswith("!"):
+                        deliveries = self._spread(hub, *found, limit)
+                        if deliveries:
+                            return deliveries
+                        continue  # there were only notes
+                    hub.pass_on(notified)
+                    notified = []
+                    if found is None and until:
+                        waker.clear()
+                        hub.watchers.add(queues, waker)
+                        due = hub.next_due(queues)
+                if found is not None:
+                    return self._deliveries(*found)
+                if not until:
+                    return []
+                try:
+                    left = until - time.monotonic()
+                    if left <= 0:
+                        return []
+                    if due is not None and due < left:
+                        left = due
+                    waker.wait(left)
+                finally:
+                    with hub.lock:
+                        notified = hub.watchers.remove(queues, waker)
+            return []
+        finally:
+            if notified:
+                with hub.lock:
+                    hub.pass_on(notified)
+
+    def _spread(self, hub: _Hub, queue: str, now: float, elements: list[Element], limit: int) -> list[Delivery]:
+        deliveries, rest = self._open_elements(queue, now, elements, limit, lambda: hub.store.groups.snapshot(queue))
+        if rest:
+            hub.store.queues.put_back(queue, rest)
+        return deliveries
+
+    def _make_inbox(
+        self, name: str, address: Address, loop: AbstractEventLoop, callbacks: Callbacks, lasting: bool
+    ) -> Inbox:
+        inbox = _MemoryInbox(self, self._hub or self._open(), name, address, loop, callbacks, lasting)
+        self._inboxes.add(inbox)
+        return inbox
+
+
+class _MemoryInbox(Inbox):
+    """An inbox in the same process as the store. Its lease needs no renewal: what could die, dies together."""
+
+    def __init__(
+        self,
+        layer: MemoryLayer,
+        hub: _Hub,
+        name: str,
+        address: Address,
+        loop: AbstractEventLoop,
+        callbacks: Callbacks,
+        lasting: bool,
+    ) -> None:
+        super().__init__(layer, name, loop, callbacks, lasting)
+        self._hub = hub
+        self._forget = layer._inboxes.discard
+        self._holder = secrets.token_hex(8)
+        self._timer: TimerHandle | None = None
+        self._membership.load(
+            layer._call(
+                "lease", name, self._holder, _FOREVER, lasting, layer.group_expiry, address.capacity, address.max_bytes
+            )
+        )
+        with hub.lock:
+            self.notify()
+
+    def notify(self) -> None:
+        """Have the inbox read, from whatever thread, once until it has been emptied."""
+        try:
+            self._loop.call_soon_threadsafe(self._drain)
+        except RuntimeError:  # the loop was closed under an open inbox: nobody will read it again
+            self._hub.store.groups.release(self.name, self._holder)
+
+    def listening(self) -> Mapping[str, bool]:
+        return self._hub.store.listeners.listening()
+
+    def _drain(self) -> None:
+        if self._closed:
+            return
+        due = None
+        with self._hub.lock:
+            found = self._hub.take((self.name,), 0, _SLICE)
+            elements = found[2] if found else []
+            emptied = len(elements) < _SLICE
+            if emptied:
+                self._hub.watchers.add((self.name,), self)
+                due = self._hub.next_due((self.name,))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            self._timer = self._loop.call_later(due, self._drain)
+        if elements:
+            self._arrived(elements)
+        if not emptied:
+            self._loop.call_soon(self._drain)
+
+    def _transmit(self, calls: list[Call], thens: list[Then | None]) -> None:
+        self._settle(thens, self._layer._run(calls))
+
+    def _snapshot(self) -> Snapshot:
+        snapshot: Snapshot = self._layer._call("snapshot", self.name)
+        return snapshot
+
+    async def _shut(self) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        self._closed = True
+        self._forget(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        with self._hub.lock:
+            self._hub.watchers.remove((self.name,), self)
+            self._hub.store.groups.release(self.name, self._holder)
+
+
+def open_memory(place: str, **options: Any) -> MemoryLayer:
+    """Open `memory://place`.
+
+    Raises:
+        ValueError: The name holds anything but letters, digits, `.`, `_` and `-`.
+    """
+    if place and not re.fullmatch(r"[A-Za-z0-9._-]+", place):
+        raise ValueError(f"memory://{place}: a name has letters, digits and '.', '_', '-' only")
+    return MemoryLayer(place, **options)

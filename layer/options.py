@@ -1,0 +1,121 @@
+"""The options every engine has, from keywords and from a URL."""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from .limits import CAPACITY, Limits
+
+MAX_SIZE = 2 * 1024 * 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a layer is told at its making.
+
+    Args:
+        expiry: Seconds a message may wait.
+        group_expiry: Seconds a membership lives that nobody renews or leases.
+        capacity: Messages a channel holds; None: 1 000, inboxes 10 000.
+        channel_capacity: Pattern → capacity; the first that matches wins; in a str only `*` is special.
+        channel_expiry: Pattern → expiry in seconds, likewise.
+        max_size: Bytes a packed message may have.
+        drop_rate: The part of all sends that are lost, from 0 to 1: for finding out what a program does then.
+    """
+
+    expiry: float = 60
+    group_expiry: float = 86_400
+    capacity: int | None = None
+    channel_capacity: Any = None
+    channel_expiry: Any = None
+    max_size: int = MAX_SIZE
+    drop_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("expiry", "group_expiry", "capacity", "max_size", "drop_rate"):
+            value = getattr(self, name)
+            if value is None and name == "capacity":
+                continue
+            whole = name in ("capacity", "max_size")
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int if whole else (int, float))
+                or not math.isfinite(value)
+            ):
+                raise ValueError(f"{name} must be a {'whole ' if whole else ''}number, not {value!r}")
+            if name == "drop_rate":
+                if not 0 <= value <= 1:
+                    raise ValueError(f"drop_rate must be between 0 and 1, not {value!r}")
+            elif value <= 0:
+                raise ValueError(f"{name} must be above 0, not {value!r}")
+
+    def limits(self) -> Limits:
+        """Return the limits of channels under these options."""
+        return Limits(self.expiry, self.capacity, self.channel_capacity, self.channel_expiry)
+
+    @property
+    def shown_capacity(self) -> int:
+        """The capacity of a plain channel that no pattern names."""
+        return CAPACITY if self.capacity is None else self.capacity
+
+
+def from_mapping(given: Mapping[str, Any], where: str) -> Options:
+    """Make options of keywords.
+
+    Raises:
+        ValueError: An option is unknown or has a value it cannot have.
+    """
+    known = {field.name for field in dataclasses.fields(Options)}
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known options: {', '.join(sorted(known))}"
+            raise ValueError(f"{where}: unknown option {name!r}; {hint}")
+    try:
+        return Options(**given)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def from_url(url: str) -> tuple[str, str, dict[str, Any]]:
+    """Take a layer's URL apart.
+
+    Returns:
+        (scheme, what is between `://` and `?`, options as keywords).
+
+    Raises:
+        ValueError: This is no URL, or an option's value cannot be read.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or not scheme:
+        raise ValueError(
+            f"{url!r} is no layer URL; one looks like memory://, memory://name or redis://localhost:6379/0"
+        )
+    parts = urlsplit(url)
+    if parts.fragment:
+        raise ValueError(f"{url}: a layer URL has no '#' part")
+    options: dict[str, Any] = {}
+    for name, text in parse_qsl(parts.query, keep_blank_values=True):
+        if name in options:
+            raise ValueError(f"{url}: the option {name!r} stands twice")
+        options[name] = _read(name, text, url)
+    return scheme.lower(), rest.partition("?")[0], options
+
+
+def _read(name: str, text: str, url: str) -> Any:
+    try:
+        if name in ("channel_capacity", "channel_expiry"):
+            number = int if name == "channel_capacity" else float
+            pairs = (part.rpartition(":") for part in text.split(","))
+            return [(pattern, number(value)) for pattern, _, value in pairs]
+        if name in ("capacity", "max_size"):
+            return int(text)
+        if name in ("expiry", "group_expiry", "drop_rate"):
+            return float(text)
+    except ValueError:
+        example = "email.*:5000,http.request:200" if name.startswith("channel_") else "a number"
+        raise ValueError(f"{url}: {name}={text} cannot be read; expected {example}") from None
+    return text

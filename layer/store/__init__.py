@@ -1,0 +1,88 @@
+"""The one store: queues, groups, leases, state and dead letters, without any I/O, under a clock that is given to it.
+
+The memory engine calls it directly and the ipc broker behind its socket; `Store.calls` names what they may call. The Redis engine
+copies these semantics in scripts. A store is not safe from several threads: whoever owns it holds a lock around each call.
+"""
+
+import time
+from collections.abc import Callable, Container
+from typing import Any
+
+from .agenda import Agenda
+from .groups import Groups
+from .letters import Letters
+from .listeners import Listeners
+from .queues import Queues
+from .state import State
+
+__all__ = ["Store"]
+
+
+class Store:
+    """All that a layer holds.
+
+    Args:
+        clock: Seconds, never going back.
+        watched: Names of queues somebody waits for.
+        notify: Called with the name of a watched queue when something was put into it.
+        wall: Unix seconds, for people.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        watched: Container[str] = (),
+        notify: Callable[[str], None] = lambda name: None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.clock = clock
+        self.agenda = Agenda()
+        self.queues = Queues(clock, self.agenda, watched, notify)
+        self.groups = Groups(clock, self.agenda, self.queues)
+        self.state = State(clock, self.agenda)
+        self.letters = Letters(clock, wall)
+        self.listeners = Listeners(clock)
+        self.calls: dict[str, Callable[..., Any]] = {
+            "put": self.queues.put,
+            "cancel": self.queues.cancel,
+            "take": self.queues.take,
+            "put_back": self.queues.put_back,
+            "peek": self.queues.peek,
+            "purge": self.queues.purge,
+            "channel_statistics": self.queues.channel_statistics,
+            "statistics": self.statistics,
+            "group_add": self.groups.add,
+            "group_discard": self.groups.discard,
+            "group_leave": self.groups.leave,
+            "group_members": self.groups.members,
+            "send_group": self.groups.send,
+            "lease": self.groups.lease,
+            "renew": self.groups.renew,
+            "release": self.groups.release,
+            "attach": self.groups.attach,
+            "snapshot": self.groups.snapshot,
+            "get_state": self.state.get,
+            "put_state": self.state.put,
+            "delete_state": self.state.delete,
+            "increment_state": self.state.increment,
+            "announce": self.listeners.announce,
+            "listeners": self.listeners.all,
+            "dead_letter": self.letters.add,
+            "dead_letters": self.letters.all,
+            "flush": self.flush,
+        }
+
+    def statistics(self) -> dict[str, Any]:
+        """Return the ASGI 1.x statistics of the whole store, and what was lost beside full channels."""
+        return self.queues.statistics() | {
+            "group_dropped_count": self.groups.dropped,
+            "dead_letters_dropped_count": self.letters.dropped,
+        }
+
+    def flush(self) -> None:
+        """Become empty: no messages, groups, state or dead letters. Leases and announcements stay: they tell of processes."""
+        self.agenda.clear()
+        self.queues.flush()
+        self.state.flush()
+        self.letters.flush()
+        self.groups.flush()

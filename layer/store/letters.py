@@ -1,0 +1,67 @@
+"""Dead letters: what nobody will repeat, kept for a person to look at."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+ENTRIES = 10_000
+AGE = 14 * 86_400.0
+BYTES = 256 * 1024 * 1024
+TRACEBACK = 16 * 1024
+
+
+class Letter(NamedTuple):
+    """One dead letter. `kept` is on the store's clock, `time` in Unix seconds."""
+
+    kept: float
+    id: str
+    channel: str
+    body: bytes
+    reason: str
+    traceback: str
+    tries: int
+    time: float
+
+    def size(self) -> int:
+        """Return about how many bytes it takes."""
+        return len(self.body) + len(self.traceback) + len(self.reason)
+
+
+class Letters:
+    """The newest dead letters: at most ENTRIES, BYTES and AGE; the oldest go first and are counted."""
+
+    def __init__(self, clock: Callable[[], float], wall: Callable[[], float]) -> None:
+        self._clock = clock
+        self._wall = wall
+        self._letters: deque[Letter] = deque()
+        self._bytes = 0
+        self.dropped = 0
+
+    def add(self, id: str, channel: str, body: bytes, reason: str, traceback: str, tries: int) -> str:
+        """Keep a letter; return its id."""
+        now = self._clock()
+        letter = Letter(now, id, channel, body, reason, traceback, tries, self._wall())
+        self._letters.append(letter)
+        self._bytes += letter.size()
+        while len(self._letters) > ENTRIES or (self._bytes > BYTES and len(self._letters) > 1):
+            self._drop()
+        self._forget(now)
+        return id
+
+    def all(self) -> list[tuple[Any, ...]]:
+        """Return all letters, oldest first: (id, channel, body, reason, traceback, tries, time)."""
+        self._forget(self._clock())
+        return [tuple(letter[1:]) for letter in self._letters]
+
+    def flush(self) -> None:
+        """Drop all letters."""
+        self._letters.clear()
+        self._bytes = 0
+
+    def _forget(self, now: float) -> None:
+        while self._letters and self._letters[0].kept <= now - AGE:
+            self._drop()
+
+    def _drop(self) -> None:
+        self._bytes -= self._letters.popleft().size()
+        self.dropped += 1

@@ -1,0 +1,362 @@
+"""Sending to and taking from channels: capacity, expiry, delays, keys, once marks, credit."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Container, Iterable, Sequence
+from typing import Any
+
+from ..errors import ChannelFull
+from .agenda import Agenda
+from .element import CREDIT, MESSAGE, PART, Element
+from .meter import Meter
+from .queue import Queue
+
+SWEEP = 60.0  # how often a queue is looked at that nobody takes from
+_RETIRED = 1000  # counts of queues that are gone, kept for statistics
+
+
+class Queues:
+    """All channels of a store.
+
+    Args:
+        clock: Seconds, never going back.
+        agenda: Where to leave what has to be forgotten later.
+        watched: Names of queues somebody waits for.
+        notify: Called with a watched queue's name when something was put into it.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float], agenda: Agenda, watched: Container[str], notify: Callable[[str], None]
+    ) -> None:
+        self._clock = clock
+        self._agenda = agenda
+        self._watched = watched
+        self._notify = notify
+        self._queues: dict[str, Queue] = {}
+        self._once: dict[tuple[str, str], float] = {}
+        self._retired: OrderedDict[str, tuple[Meter, Meter]] = OrderedDict()
+        self._sent = 0  # what queues that are gone had counted
+        self._full = 0
+        self._all_sent = Meter(clock())
+        self._all_full = Meter(clock())
+
+    def __len__(self) -> int:
+        return len(self._queues)
+
+    def put(
+        self,
+        name: str,
+        local: str,
+        body: bytes,
+        expiry: float,
+        capacity: int,
+        max_bytes: int | None = None,
+        delay: float = 0,
+        key: str | None = None,
+        once: str | None = None,
+        window: float = 0,
+        credit: str | None = None,
+        last: bool = False,
+    ) -> bool:
+        """Put one message at the tail of a queue.
+
+        Args:
+            name: The queue: a channel, or an inbox up to and with its `!`.
+            local: What stands after the `!`.
+            body: The packed message.
+            expiry: Seconds it may wait, from the time it is due.
+            capacity: How many messages may wait, this one included.
+            max_bytes: How many bytes of messages may wait, this one included.
+            delay: Seconds until it is due.
+            key: Replaces a delayed message with the same key.
+            once: Put only if this was not seen on this queue within `window` seconds.
+            credit: A channel of an inbox that is told as chunks are taken from this single-reader queue.
+            last: Put it even if the queue is full.
+
+        Returns:
+            False if `once` was seen, else True.
+
+        Raises:
+            ChannelFull: Nothing was put, marked or replaced.
+        """
+        now = self._clock()
+        if self._agenda.next <= now:
+            self._agenda.run(now)
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._open(name, now)
+        if queue.delayed:
+            queue.promote(now)
+        if once is not None and self._once.get((name, once), 0.0) > now:
+            return False
+        if queue.single:
+            if queue.deadline <= now:
+                queue.clear()
+            queue.life = expiry
+            queue.deadline = now + delay + expiry
+            if credit is not None:
+                queue.credit = credit
+        replaces = key is not None and queue.waits(key)
+        if not last and not replaces and not self._has_room(queue, len(body), capacity, max_bytes, now):
+            queue.full.count += 1
+            raise ChannelFull(f"{name} is full: {queue.used()} messages wait there, its capacity is {capacity}")
+        if replaces:
+            queue.cancel(key)  # type: ignore[arg-type]
+        if delay > 0:
+            due = now + delay
+            queue.delay(due, key, (due + expiry, due, MESSAGE, local, body, None), capacity)
+        else:
+            queue.append((now + expiry, now, MESSAGE, local, body, None))
+        queue.sent.count += 1
+        if once is not None:
+            self._mark((name, once), now + window)
+        if name in self._watched:
+            self._notify(name)
+        return True
+
+    def offer(self, name: str, element: Element, capacity: int, max_bytes: int | None, now: float) -> bool:
+        """Put a group's message at the tail of a queue; False if it is full."""
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._open(name, now)
+        if queue.delayed:
+            queue.promote(now)
+        if queue.single:
+            queue.trim(now)
+            queue.deadline = element[0]
+            queue.life = element[0] - now
+        if not self._has_room(queue, len(element[4]), capacity, max_bytes, now):
+            queue.full.count += 1
+            return False
+        queue.append(element)
+        queue.sent.count += 1
+        if name in self._watched:
+            self._notify(name)
+        return True
+
+    def note(self, name: str, element: Element, now: float) -> None:
+        """Put a note of the layer into an inbox; it counts neither against capacity nor as a message."""
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._open(name, now)
+        queue.append(element)
+        if name in self._watched:
+            self._notify(name)
+
+    def notes(self, name: str) -> int:
+        """Return how many notes wait in an inbox."""
+        queue = self._queues.get(name)
+        return queue.notes if queue else 0
+
+    def cancel(self, name: str, key: str) -> bool:
+        """Remove a delayed message; False if none with this key waits any more."""
+        queue = self._queues.get(name)
+        if queue is None:
+            return False
+        queue.promote(self._clock())
+        return queue.cancel(key)
+
+    def take(self, names: Sequence[str], start: int, limit: int) -> tuple[str, float, list[Element]] | None:
+        """Take up to `limit` elements from the first queue, from `names[start]` on and around, that has any.
+
+        Returns:
+            (queue, time now, elements), or None if all are empty.
+        """
+        now = self._clock()
+        if self._agenda.next <= now:
+            self._agenda.run(now)
+        queues = self._queues
+        count = len(names)
+        for index in range(start, start + count):
+            queue = queues.get(names[index % count])
+            if queue is None:
+                continue
+            if queue.delayed:
+                queue.promote(now)
+            if queue.single:
+                if queue.deadline <= now:
+                    queue.clear()
+                queue.deadline = now + queue.life
+            if not queue.items:
+                continue
+            taken = []
+            while len(taken) < limit:
+                element = queue.pop(now)
+                if element is None:
+                    break
+                taken.append(element)
+            if queue.delayed:
+                queue.promote(now)
+            if taken:
+                if queue.credit is not None:
+                    self._give_credit(queue, len(taken), now)
+                return queue.name, now, taken
+        return None
+
+    def put_back(self, name: str, elements: Sequence[Element]) -> None:
+        """Put elements that were taken at the head of their queue again, in the order they are given."""
+        now = self._clock()
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._open(name, now)
+        if queue.single:
+            queue.trim(now)
+        for element in reversed(elements):
+            queue.prepend(element)
+            if queue.single and queue.life == float("inf"):
+                queue.life = element[0] - element[1]
+        if queue.single:
+            queue.deadline = now + queue.life
+        if name in self._watched:
+            self._notify(name)
+
+    def ready(self, name: str) -> bool:
+        """Tell whether something can be taken from a queue."""
+        queue = self._queues.get(name)
+        return queue is not None and bool(queue.items)
+
+    def next_due(self, names: Iterable[str]) -> float | None:
+        """Return the seconds until the next delayed message of these queues is due; None if none is delayed."""
+        dues = [queue.delayed[0][0] for queue in map(self._queues.get, names) if queue is not None and queue.delayed]
+        return max(0.0, min(dues) - self._clock()) if dues else None
+
+    def peek(self, name: str, limit: int) -> list[bytes]:
+        """Return the first packed messages of a queue without taking them."""
+        queue = self._live(name, self._clock())
+        bodies: list[bytes] = []
+        for element in queue.items if queue else ():
+            if len(bodies) >= limit:
+                break
+            if element[2] <= PART:
+                bodies.append(element[4])
+        return bodies
+
+    def purge(self, name: str) -> int:
+        """Drop all messages of a queue, delayed ones too; notes stay. Return how many were dropped."""
+        queue = self._live(name, self._clock())
+        if queue is None:
+            return 0
+        dropped = queue.used()
+        notes = [element for element in queue.items if element[2] > PART]
+        queue.clear()
+        for element in notes:
+            queue.append(element)
+        return dropped
+
+    def drop(self, name: str) -> None:
+        """Forget a queue with all that is in it."""
+        queue = self._queues.get(name)
+        if queue is not None:
+            queue.clear()
+
+    def drop_notes(self, name: str) -> None:
+        """Drop the notes that wait in an inbox."""
+        queue = self._queues.get(name)
+        if queue is not None and queue.notes:
+            kept = [element for element in queue.items if element[2] <= PART]
+            delayed = queue.size - sum(len(element[4]) for element in kept)
+            queue.items.clear()
+            queue.notes, queue.size = 0, delayed
+            for element in kept:
+                queue.append(element)
+
+    def flush(self) -> None:
+        """Drop all messages, marks and counts."""
+        self._queues.clear()
+        self._once.clear()
+        self._retired.clear()
+        self._sent = self._full = 0
+        self._all_sent = Meter(self._clock())
+        self._all_full = Meter(self._clock())
+
+    def statistics(self) -> dict[str, Any]:
+        """Return the ASGI 1.x statistics over all queues."""
+        now = self._clock()
+        live = [queue for name in list(self._queues) if (queue := self._live(name, now)) is not None]
+        self._all_sent.count = self._sent + sum(queue.sent.count for queue in live)
+        self._all_full.count = self._full + sum(queue.full.count for queue in live)
+        return {
+            "messages_count": self._all_sent.count,
+            "messages_count_per_second": self._all_sent.rate(now),
+            "messages_pending": sum(queue.used() for queue in live),
+            "messages_max_age": max((_age(queue, now) for queue in live), default=0.0),
+            "channel_full_count": self._all_full.count,
+            "channel_full_count_per_second": self._all_full.rate(now),
+        }
+
+    def channel_statistics(self, name: str) -> dict[str, Any]:
+        """Return the ASGI 1.x statistics of one queue."""
+        now = self._clock()
+        queue = self._live(name, now)
+        sent, full = (queue.sent, queue.full) if queue else self._retired.get(name, (Meter(now), Meter(now)))
+        return {
+            "messages_count": sent.count,
+            "messages_count_per_second": sent.rate(now),
+            "messages_pending": queue.used() if queue else 0,
+            "messages_max_age": _age(queue, now) if queue else 0.0,
+            "channel_full_count": full.count,
+            "channel_full_count_per_second": full.rate(now),
+        }
+
+    def _open(self, name: str, now: float) -> Queue:
+        counts = self._retired.pop(name, None)
+        if counts is None:
+            counts = Meter(now), Meter(now)
+        else:
+            self._sent -= counts[0].count
+            self._full -= counts[1].count
+        queue = self._queues[name] = Queue(name, *counts)
+        self._agenda.add(now + SWEEP, self._sweep, name)
+        return queue
+
+    def _sweep(self, name: str, now: float) -> float | None:
+        """Drop a queue in which nothing is left, with the once in a while look at the expired rest."""
+        queue = self._live(name, now)
+        if queue is None:
+            return None
+        if queue.items or queue.delayed:
+            return now + SWEEP
+        del self._queues[name]
+        self._sent += queue.sent.count
+        self._full += queue.full.count
+        if not queue.single:
+            self._retired[name] = (queue.sent, queue.full)
+            if len(self._retired) > _RETIRED:
+                self._retired.popitem(last=False)
+        return None
+
+    def _live(self, name: str, now: float) -> Queue | None:
+        queue = self._queues.get(name)
+        if queue is not None:
+            queue.promote(now)
+            queue.trim(now)
+        return queue
+
+    @staticmethod
+    def _has_room(queue: Queue, size: int, capacity: int, max_bytes: int | None, now: float) -> bool:
+        for attempt in (True, False):
+            used = len(queue.items) - queue.notes + len(queue.delayed)
+            if used < capacity and (max_bytes is None or queue.size + size <= max_bytes or not used):
+                return True
+            if attempt:
+                queue.trim(now)
+        return False
+
+    def _mark(self, mark: tuple[str, str], until: float) -> None:
+        if mark not in self._once:
+            self._agenda.add(until, self._forget_mark, mark)
+        self._once[mark] = until
+
+    def _forget_mark(self, mark: tuple[str, str], now: float) -> float | None:
+        if self._once.get(mark, now) > now:
+            return self._once[mark]
+        self._once.pop(mark, None)
+        return None
+
+    def _give_credit(self, queue: Queue, count: int, now: float) -> None:
+        inbox, _, local = (queue.credit or "").partition("!")
+        element = (now + queue.life, now, CREDIT, local, b"", (queue.name, count))
+        self.note(inbox + "!", element, now)
+
+
+def _age(queue: Queue, now: float) -> float:
+    return next((now - element[1] for element in queue.items if element[2] <= PART), 0.0)
