@@ -1,0 +1,131 @@
+"""The opening handshake (RFC 6455, 4.2): what a request must say to become a WebSocket, and what we offer back.
+
+`websockets` checks the request and negotiates; it is given the head that the HTTP core has parsed already. Compression
+(RFC 7692) is agreed on without context takeover on either side: a context kept between messages costs 32 KiB a
+connection for sending and 11 KiB for receiving, several times what all else of an idle connection takes. Without it
+nothing is kept, a compressed frame is the same for every member of a group, and small messages go out as they are. A
+window of 4 KiB (12 bits) bounds what one message needs while it is compressed.
+"""
+
+from __future__ import annotations
+
+import http
+import logging
+from collections.abc import Sequence
+from email.utils import formatdate
+
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHandshake, InvalidHeader
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.headers import parse_subprotocol
+from websockets.http11 import Request as HandshakeRequest
+from websockets.http11 import Response
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from ...http_core import Request
+from .origins import OriginPolicy
+
+# The library logs every opening and closing as news; here they are counted.
+_log = logging.getLogger("trunkline.http.websocket")
+_log.setLevel(logging.WARNING)
+
+_DEFLATE = ServerPerMessageDeflateFactory(
+    server_no_context_takeover=True,
+    client_no_context_takeover=True,
+    server_max_window_bits=12,
+    client_max_window_bits=12,
+    # Level 1 takes a quarter of the time of level 6 for frames a third larger; the loop waits meanwhile.
+    compress_settings={"level": 1, "memLevel": 5},
+)
+_EXTENSIONS = (_DEFLATE,)
+RETRY_AFTER = "1"  # seconds; whatever is full or away mostly is not for long
+_MAX_REASON = 200  # it may quote a header
+_READ = frozenset((b"connection", b"upgrade", b"origin"))
+
+
+class Refused(Exception):
+    """A request that does not become a WebSocket.
+
+    Args:
+        status: HTTP status code of the refusal.
+        reason: why, one line for the person who reads the answer.
+        headers: headers that belong to this refusal.
+    """
+
+    def __init__(self, status: int, reason: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(status, reason)
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+        self.body = f"{reason}\n".encode()
+
+    def response(self) -> bytes:
+        """Return the HTTP response that says so; the connection closes after it."""
+        headers = Headers(
+            [
+                ("Date", formatdate(usegmt=True)),
+                ("Connection", "close"),
+                ("Content-Type", "text/plain; charset=utf-8"),
+                ("Content-Length", str(len(self.body))),
+                *self.headers,
+            ]
+        )
+        if self.status == http.HTTPStatus.SERVICE_UNAVAILABLE:
+            headers["Retry-After"] = RETRY_AFTER
+        return Response(self.status, http.HTTPStatus(self.status).phrase, headers, self.body).serialize()
+
+
+class Handshake:
+    """A valid opening handshake that waits for its answer.
+
+    Args:
+        request: the request as the HTTP core parsed it.
+        origins: which pages may connect.
+        max_size: bytes of a message, also of an inflated one, that the client may send.
+
+    Attributes:
+        protocol: the frame parser, agreed with the client on extensions.
+
+    Raises:
+        Refused: The request breaks RFC 6455, or its page may not connect.
+    """
+
+    __slots__ = ("_headers", "_response", "protocol")
+
+    def __init__(self, request: Request, origins: OriginPolicy, max_size: int) -> None:
+        headers = self._headers = Headers()
+        host = ""
+        for name, value in request.headers:
+            if name in _READ or name.startswith(b"sec-websocket-"):
+                headers[name.decode("ascii")] = value.decode("latin-1")
+            elif name == b"host":
+                host = value.decode("latin-1")
+        protocol = self.protocol = ServerProtocol(
+            extensions=_EXTENSIONS, state=State.OPEN, max_size=max_size, logger=_log
+        )
+        version = f"HTTP/{request.http_version}"
+        response = self._response = protocol.accept(HandshakeRequest("", headers, request.method, version))
+        if response.status_code != 101:
+            raise self._refused(response, protocol.handshake_exc)
+        if not origins.allows(protocol.origin, host, request.scheme == "https"):
+            raise Refused(403, f"the origin {protocol.origin} may not connect")
+
+    def offers(self, subprotocol: str) -> bool:
+        """Tell whether the client offered ``subprotocol``."""
+        return any(subprotocol in parse_subprotocol(line) for line in self._headers.get_all("sec-websocket-protocol"))
+
+    def response(self, subprotocol: str | None) -> bytes:
+        """Return the response that accepts, with the chosen subprotocol."""
+        if subprotocol is not None:
+            self._response.headers["Sec-WebSocket-Protocol"] = subprotocol
+        return self._response.serialize()
+
+    @staticmethod
+    def _refused(response: Response, error: Exception | None) -> Refused:
+        reason = str(error)[:_MAX_REASON] if isinstance(error, InvalidHandshake) else "the handshake failed"
+        if isinstance(error, InvalidHeader) and error.name.lower() == "sec-websocket-version":
+            # RFC 6455, 4.4: say which version would do. RFC 9110, 15.5.22: 426 names the protocol to upgrade to.
+            return Refused(426, reason, (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")))
+        kept = [(name, value) for name, value in response.headers.raw_items() if name in ("Allow", "Upgrade")]
+        return Refused(response.status_code, reason, kept)
