@@ -1,0 +1,94 @@
+"""The HTTP server: requests and WebSockets of one process, on the bus."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from ...layer import Layer
+from ..base import Connection, Message, ProtocolServer, Refusal
+from ..http_core import HttpFactory, HttpLimits, HttpStream, Request
+from .access_log import AccessLog
+from .exchange import Exchange
+from .settings import HttpSettings
+from .websocket import WebSocket, broadcast, close_all
+
+
+class HttpServer(ProtocolServer):
+    """Serve HTTP/1.0, HTTP/1.1 and WebSockets from consumers on the bus."""
+
+    name = "http"
+    extra = "http"
+    Settings = HttpSettings
+    settings: HttpSettings
+
+    def __init__(
+        self, layer: Layer, settings: HttpSettings, *, reactor: Any, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(layer, settings, reactor=reactor, clock=clock)
+        self.limits: HttpLimits = settings
+        self.factory = HttpFactory(self)
+        self._access = None if settings.access_log == "off" else AccessLog(settings.access_log, self.loop.call_soon)
+
+    async def listen(self) -> None:
+        """Listen on the endpoints of the settings."""
+        await self.listen_on(self.settings.endpoints, self.factory, "http")
+
+    async def drain(self, grace: float) -> None:
+        """Answer what was asked, send WebSockets away, and wait until every connection has ended."""
+        sockets = [stream.upgraded for stream in self.factory.connections if stream.upgraded is not None]
+        draining = asyncio.ensure_future(self.factory.drain(grace / 2))
+        try:
+            await close_all(cast("list[WebSocket]", sockets), grace)
+            await draining
+        finally:
+            draining.cancel()
+
+    # What the HTTP core asks
+
+    def begin(self, request: Request, stream: HttpStream) -> Exchange:
+        """Take a request."""
+        return Exchange(self, request, stream)
+
+    def upgrade(self, request: Request, transport: Any) -> WebSocket:
+        """Let a WebSocket take a connection over."""
+        return WebSocket(self, request, transport)
+
+    def answered(self, request: Request | None, client: str, status: int, size: int, seconds: float) -> None:
+        """Note a response in the access log."""
+        if self._access is not None:
+            self._access.add(request, client, status, size, seconds)
+
+    # What the bus brings: a connection's state is an Exchange or a WebSocket
+
+    def deliver(self, connection: Connection, message: Message) -> None:
+        """Answer a request, or a WebSocket."""
+        connection.state.deliver(message)
+
+    def deliver_group(self, connections: Sequence[Connection], message: Message) -> None:
+        """Give a group's message to its WebSockets, its frame built once, and to its long polls."""
+        sockets = []
+        for connection in connections:
+            state = connection.state
+            if type(state) is WebSocket:
+                sockets.append(state)
+                continue
+            try:
+                state.deliver_group(message)
+            except Exception:
+                self.failed(connection)
+        broadcast(sockets, message)
+
+    def refuse(self, connection: Connection, refusal: Refusal) -> None:
+        """Tell a client that the layer did not take its message."""
+        connection.state.refuse(refusal)
+
+    def timed_out(self, connection: Connection) -> None:
+        """Tell a client that no answer came in time."""
+        connection.state.timed_out()
+
+    def credited(self, connection: Connection, channel: str, count: int) -> None:
+        """Send a body on."""
+        connection.state.credited(count)

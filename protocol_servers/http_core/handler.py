@@ -1,0 +1,69 @@
+"""What an HTTP connection asks of the server behind it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from ..timers import TimerWheel
+    from .limits import HttpLimits
+    from .request import Request
+    from .stream import HttpStream
+
+
+class Exchange(Protocol):
+    """A request in a handler's hands. It answers by the `HttpStream` that it was begun with."""
+
+    def body(self, data: bytes) -> None:
+        """Take the next bytes of the body, at most 64 KiB."""
+
+    def end(self) -> None:
+        """Take note that the request is complete."""
+
+    def lost(self) -> None:
+        """Take note that the client is gone, or was refused, before the response ended: nothing can be answered."""
+
+
+class Upgraded(Protocol):
+    """What took a connection over."""
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes."""
+
+    def connection_lost(self) -> None:
+        """Take note of the connection's end."""
+
+
+class HttpHandler(Protocol):
+    """What stands behind the connections of a server.
+
+    Attributes:
+        limits: what a connection may ask.
+        timers: the server's wheel.
+        clock: a monotonic clock in seconds.
+        stats: the server's counters.
+    """
+
+    limits: HttpLimits
+    timers: TimerWheel
+    clock: Callable[[], float]
+    stats: Counter[str]
+
+    def begin(self, request: Request, stream: HttpStream) -> Exchange:
+        """Take a request. Its answer may start once this has returned."""
+
+    def upgrade(self, request: Request, transport: Any) -> Upgraded | None:
+        """Take a connection over for a WebSocket, or return None to see the request as any other."""
+
+    def answered(self, request: Request | None, client: str, status: int, size: int, seconds: float) -> None:
+        """Take note of a response, for the access log.
+
+        Args:
+            request: the request, None where not even its head could be read.
+            client: the client's address, "-" on sockets without.
+            status: the response's status; 499 where the client left before there was one.
+            size: bytes of content.
+            seconds: from the request's head to the response's end.
+        """

@@ -1,0 +1,304 @@
+"""Request heads: bytes up to and including the empty line in, a checked `Request` out (RFC 9112 sections 2 to 6).
+
+httptools (llhttp) does the splitting, in C and one pass. It forgives a few things that a strict server must not:
+runs of spaces in the request line, RTSP and HTTP/0.9, `Host` in any number and shape, chunked bodies on HTTP/1.0.
+Those are checked here on what it found and on the raw bytes, at the cost of a few C calls a head. Only a head that
+failed is looked at line by line, to tell the client what was wrong with it.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote_to_bytes
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from .limits import HttpLimits
+from .request import BadRequest, Header, Request
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # RFC 9110 section 5.6.2
+_IS_TOKEN = re.compile(_TOKEN)
+# Whatever may not stand in a head or in trailers; TAB may. A CR that ends the text so far may still get its LF.
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?![\n]|\Z)")
+# RFC 9110 section 7.2 without the generosity of RFC 3986: what names hosts in practice, IPv6 in brackets.
+_AUTHORITY = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+# Printable ASCII but "#": browsers do send some of `"<>\^{|}` as they are, a fragment never.
+_TARGET = re.compile(rb"[\x21\x22\x24-\x7e]+")
+_ABSOLUTE = re.compile(rb"https?://([^/?]*)([^?]*)(\?.*)?", re.IGNORECASE)
+_BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
+_SPECIAL = frozenset(
+    (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade", b"proxy")
+)
+_VERSIONS = {b" HTTP/1.1": "1.1", b" HTTP/1.0": "1.0"}
+
+
+def find_control(text: bytes, start: int = 0) -> BadRequest | None:
+    """Look for bytes that no head may hold: control characters, CR or LF on their own (RFC 9112 section 2.2).
+
+    Args:
+        text: a head or a part of one.
+        start: offset where looking begins.
+
+    Returns:
+        The refusal for the first such byte, or None.
+    """
+    found = _CONTROL.search(text, start)
+    if found is None:
+        return None
+    byte = found[0]
+    if byte == b"\n":
+        return BadRequest(400, "a line feed without a carriage return before it")
+    if byte == b"\r":
+        return BadRequest(400, "a carriage return without a line feed after it")
+    return BadRequest(400, f"control character 0x{byte[0]:02x} in the head")
+
+
+def parse_field_lines(text: bytes) -> list[Header]:
+    """Split header or trailer lines, strictly (RFC 9112 section 5).
+
+    Args:
+        text: whole lines, each with its CRLF.
+
+    Returns:
+        (lower-case name, value) in order.
+
+    Raises:
+        BadRequest: 400 with what is wrong with the first wrong line.
+    """
+    headers = []
+    for line in text.split(b"\r\n")[:-1]:
+        if line[:1] in (b" ", b"\t"):
+            raise BadRequest(400, "a header line that begins with a space (obsolete line folding)")
+        name, colon, value = line.partition(b":")
+        if not colon:
+            raise BadRequest(400, "a header line without a colon")
+        if not _IS_TOKEN.fullmatch(name):
+            if _IS_TOKEN.fullmatch(name.rstrip(b" \t")):
+                raise BadRequest(400, "a space between a header's name and its colon")
+            raise BadRequest(400, "a header name that is empty or has characters which no name may have")
+        headers.append((name.lower(), value.strip(b" \t")))
+    return headers
+
+
+class HeadParser:
+    """Reads heads, one after the other, for any number of connections.
+
+    A head is parsed in one call without waiting, so one parser serves a whole server and an idle connection holds none.
+
+    Args:
+        limits: sizes that a request must keep.
+    """
+
+    __slots__ = ("_headers", "_limits", "_lines", "_parser", "_special", "_target")
+
+    def __init__(self, limits: HttpLimits) -> None:
+        self._limits = limits
+        self._parser = HttpRequestParser(self)
+        self._headers: list[Header] = []
+        self._special: list[Header] = []
+        self._target = b""
+        self._lines = 0
+
+    def on_url(self, target: bytes) -> None:
+        """Take the request target (httptools calls this)."""
+        self._target = target
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take one header line (httptools calls this)."""
+        name = name.lower()
+        value = value.rstrip(b" \t")
+        self._lines += 1
+        if name in _SPECIAL:
+            self._special.append((name, value))
+            if name == b"proxy":  # becomes HTTP_PROXY in the environment of CGI and WSGI programs
+                return
+        elif b"_" in name:  # the same as a hyphen there, so that one could pass for the other
+            return
+        self._headers.append((name, value))
+
+    def parse(self, head: bytes) -> Request:
+        """Read one head.
+
+        Args:
+            head: from the first byte of the request line up to and including the empty line.
+
+        Returns:
+            The request, its addresses not yet filled in.
+
+        Raises:
+            BadRequest: with the status and the reason that the client gets.
+        """
+        headers = self._headers = []
+        special = self._special = []
+        self._lines = 0
+        self._target = b""
+        parser = self._parser
+        try:
+            parser.feed_data(head)
+        except HttpParserUpgrade:
+            pass
+        except HttpParserError:
+            self._parser = HttpRequestParser(self)
+            raise self._diagnose(head) from None
+        method = parser.get_method()
+        target = self._target
+        line_end = head.find(b"\r\n")
+        version = _VERSIONS.get(head[line_end - 9 : line_end])
+        lines = self._lines + 2
+        if (
+            version is None
+            or len(method) + 1 + len(target) + 9 != line_end  # else there is more than one space somewhere
+            or head.count(b"\n") != lines  # else something was taken for a line, or folded into one
+            or head.count(b"\r") != lines
+            or lines - 2 > self._limits.max_headers
+            or method == b"CONNECT"
+        ):
+            self._parser = HttpRequestParser(self)
+            raise self._diagnose(head)
+        try:
+            request = _request(method.decode(), target, version, headers, special, self._limits)
+        except BadRequest:
+            self._parser = HttpRequestParser(self)
+            raise
+        if len(special) != 1 or version == "1.0":
+            self._parser = HttpRequestParser(self)  # it may expect a body now, or nothing more at all
+        return request
+
+    def _diagnose(self, head: bytes) -> BadRequest:
+        """Tell what is wrong with a head that did not pass, going through it once more."""
+        try:
+            fault = find_control(head)
+            if fault is not None:
+                return fault
+            line, _, rest = head.partition(b"\r\n")
+            method, target, version = _split_request_line(line)
+            headers = parse_field_lines(rest[:-2])
+            if len(headers) > self._limits.max_headers:
+                return BadRequest(431, f"more than {self._limits.max_headers} header lines")
+            special = [header for header in headers if header[0] in _SPECIAL]
+            _request(method, target, version, headers, special, self._limits)
+        except BadRequest as fault:
+            return fault
+        return BadRequest(501, f"the method {method} is not one that this server knows")
+
+
+def _split_request_line(line: bytes) -> tuple[str, bytes, str]:
+    """Check a request line: method, target and version with one space between (RFC 9112 section 3)."""
+    parts = line.split(b" ")
+    if len(parts) != 3:
+        raise BadRequest(400, "the request line is not a method, a target and a version with one space between")
+    method, target, version = parts
+    if not _IS_TOKEN.fullmatch(method):
+        raise BadRequest(400, "the method has characters which no method may have")
+    number = _VERSIONS.get(b" " + version)
+    if number is None:
+        if _VERSION.fullmatch(version):
+            raise BadRequest(505, f"{version.decode()} is not spoken here, only HTTP/1.0 and HTTP/1.1")
+        raise BadRequest(400, "the request line does not end in HTTP/1.0 or HTTP/1.1")
+    if method == b"CONNECT":
+        raise BadRequest(501, "this server is no proxy: CONNECT is not supported")
+    return method.decode(), target, number
+
+
+def _request(
+    method: str, target: bytes, version: str, headers: list[Header], special: list[Header], limits: HttpLimits
+) -> Request:
+    """Judge what the lines mean together: host, framing of the body, connection (RFC 9112 sections 3.2, 6 and 9)."""
+    host: bytes | None = None
+    length: bytes | None = None
+    coding: bytes | None = None
+    upgrade = False
+    expects_continue = False
+    options: set[bytes] | None = None
+    for name, value in special:
+        if name == b"host":
+            if host is not None:
+                raise BadRequest(400, "more than one Host header")
+            host = value
+        elif name == b"connection":
+            options = (options or set()).union(_tokens(value))
+        elif name == b"content-length":
+            if length is not None:
+                raise BadRequest(400, "more than one Content-Length header")
+            length = value
+        elif name == b"transfer-encoding":
+            coding = value if coding is None else coding + b", " + value
+        elif name == b"upgrade":
+            upgrade = upgrade or b"websocket" in _tokens(value)
+        elif name == b"expect":
+            if value.lower() != b"100-continue":
+                raise BadRequest(417, "the only expectation that is met here is 100-continue")
+            expects_continue = True
+    new = version == "1.1"
+    if host is None:
+        if new:
+            raise BadRequest(400, "no Host header")
+    elif not _AUTHORITY.fullmatch(host):
+        raise BadRequest(400, "the Host header is not a host with an optional port")
+    size: int | None = 0
+    if coding is not None:
+        if not new:
+            raise BadRequest(400, "Transfer-Encoding in an HTTP/1.0 request")
+        if length is not None:
+            raise BadRequest(400, "Transfer-Encoding and Content-Length in one request")
+        if coding.lower() != b"chunked":
+            raise BadRequest(501, "the only transfer coding taken here is chunked, once")
+        size = None
+    elif length is not None:
+        if not length.isdigit():
+            raise BadRequest(400, "Content-Length is not a number")
+        # A number too long for any limit is not worth converting.
+        size = int(length) if len(length) <= 18 else limits.max_body + 1
+        if size > limits.max_body:
+            raise BadRequest(413, f"the body is over {limits.max_body} bytes")
+    path, query = _split_target(method, target, headers)
+    keep_alive = new
+    if options is not None:
+        if b"close" in options:
+            keep_alive = False
+        elif not new:
+            keep_alive = b"keep-alive" in options
+        upgrade = upgrade and new and b"upgrade" in options and method == "GET" and size == 0
+    else:
+        upgrade = False
+    return Request(
+        method, target, path, query, headers, version, size, keep_alive, expects_continue and new and size != 0, upgrade
+    )
+
+
+def _tokens(value: bytes) -> list[bytes]:
+    """Split a comma-separated list of case-insensitive tokens (RFC 9110 section 5.6.1)."""
+    return [token.strip(b" \t") for token in value.lower().split(b",")]
+
+
+def _split_target(method: str, target: bytes, headers: list[Header]) -> tuple[str, bytes]:
+    """Find path and query of a target in origin-, absolute- or asterisk-form (RFC 9112 section 3.2)."""
+    if not _TARGET.fullmatch(target):
+        raise BadRequest(400, "the target has a fragment, or characters that must be percent-encoded")
+    if target[0] == 0x2F:
+        raw, _, query = target.partition(b"?")
+    elif target == b"*":
+        if method != "OPTIONS":
+            raise BadRequest(400, "the target * belongs to OPTIONS only")
+        return "*", b""
+    else:
+        absolute = _ABSOLUTE.fullmatch(target)
+        if absolute is None:
+            raise BadRequest(400, "the target is neither a path nor an http address")
+        authority, raw, query = absolute[1], absolute[2] or b"/", (absolute[3] or b"?")[1:]
+        if not _AUTHORITY.fullmatch(authority):
+            raise BadRequest(400, "the target's host is not a host with an optional port")
+        # The target's host goes before the header's (RFC 9112 section 3.2.2).
+        headers[:] = [(b"host", authority), *(header for header in headers if header[0] != b"host")]
+    if b"%" not in raw:
+        return raw.decode("ascii"), query
+    if _BAD_PERCENT.search(raw):
+        raise BadRequest(400, "a % in the path that no two hexadecimal digits follow")
+    raw = unquote_to_bytes(raw)
+    if b"\0" in raw:
+        raise BadRequest(400, "a NUL in the path")
+    try:
+        return raw.decode("utf-8"), query
+    except UnicodeDecodeError:
+        raise BadRequest(400, "the path is not UTF-8 when percent-decoded") from None

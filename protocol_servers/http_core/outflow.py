@@ -1,0 +1,96 @@
+"""What goes out to one client: straight into its transport, and through a spool while the client does not take it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+from ..spool import Spool
+
+SLICE = 65536  # bytes written at once, so that all but one slice of a large piece can go to the spool
+
+
+@implementer(IPushProducer)
+class Outflow:
+    """Writes to a transport without ever filling the memory.
+
+    Args:
+        transport: where the bytes go; this registers itself as its producer.
+        drained: called when the spool has run empty.
+    """
+
+    __slots__ = ("_drained", "_paused", "_spool", "_transport")
+
+    def __init__(self, transport: Any, drained: Callable[[], None]) -> None:
+        self._transport = transport
+        self._drained = drained
+        self._paused = False
+        self._spool: Spool | None = None
+        transport.registerProducer(self, True)
+
+    @property
+    def holding(self) -> bool:
+        """Tell whether bytes wait in the spool."""
+        return self._spool is not None
+
+    @property
+    def left(self) -> int:
+        """Count the bytes that the client has not taken."""
+        return int(self._transport.buffered) + (0 if self._spool is None else self._spool.size)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, now or as soon as the client takes them.
+
+        Raises:
+            SpoolFull: too much waits already.
+            OSError: the spool's disk did not take them.
+        """
+        if self._spool is None and not self._paused:
+            if len(data) <= SLICE:
+                self._transport.write(data)
+                return
+            at = 0
+            while at < len(data):
+                self._transport.write(data[at : at + SLICE])
+                at += SLICE
+                if self._paused:
+                    break
+            data = data[at:]
+        if data:
+            if self._spool is None:
+                self._spool = Spool()
+            self._spool.write(data)
+
+    def close(self) -> None:
+        """Let go of the transport, and of what still waits. May be called twice."""
+        self._transport.unregisterProducer()
+        self._paused = False
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
+
+    def pauseProducing(self) -> None:
+        """Stop writing (the transport calls this)."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """Write on (the transport calls this)."""
+        self._paused = False
+        spool = self._spool
+        if spool is None:
+            return
+        while not self._paused:
+            data = spool.read(SLICE)
+            if not data:
+                spool.close()
+                self._spool = None
+                self._drained()
+                return
+            self._transport.write(data)
+
+    def stopProducing(self) -> None:
+        """Take note that the connection is lost; whoever owns this hears of it himself."""
+        self._paused = True

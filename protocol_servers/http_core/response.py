@@ -1,0 +1,250 @@
+"""Responses: status, headers and content in, the bytes of RFC 9112 out.
+
+A response that is known whole is built as one `bytes`, since that is what nearly all of them are. Whoever answers
+may be wrong about anything, so values are checked here once, when they become bytes.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_WITHOUT_CONTENT = frozenset((204, 205, 304))
+_IS_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+# What a header's name means to us; the rest is only passed on.
+_PLAIN, _LENGTH, _DATE, _CONNECTION, _HOP = range(5)
+_MEANINGS = {
+    b"content-length": _LENGTH,
+    b"date": _DATE,
+    b"connection": _CONNECTION,
+    # RFC 9110 section 7.6.1: these speak about one connection, and the connection is ours.
+    b"keep-alive": _HOP,
+    b"proxy-connection": _HOP,
+    b"te": _HOP,
+    b"trailer": _HOP,
+    b"transfer-encoding": _HOP,
+    b"upgrade": _HOP,
+}
+_KNOWN_NAMES = 1024  # the names that applications use are few; what hostile ones invent is not kept
+_names: dict[bytes, int] = dict(_MEANINGS)
+
+
+class BadResponse(ValueError):
+    """What should have been a response, or a part of one, is none; nothing was sent of it."""
+
+
+def _meaning(name: Any) -> int:
+    """Look at a header's name for the first time."""
+    if not isinstance(name, bytes) or not _IS_TOKEN.fullmatch(name):
+        raise BadResponse(f"a header's name must be a token in bytes, not {name!r}")
+    meaning = _MEANINGS.get(name.lower(), _PLAIN)
+    if len(_names) < _KNOWN_NAMES:
+        _names[name] = meaning
+    return meaning
+
+
+class DateHeader:
+    """The Date header, made once a second (RFC 9110 section 6.6.1).
+
+    Args:
+        clock: Unix time in seconds.
+    """
+
+    __slots__ = ("_clock", "_line", "_second")
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._second = -1
+        self._line = b""
+
+    def __call__(self) -> bytes:
+        """Return the header line with its CRLF."""
+        second = int(self._clock())
+        if second != self._second:
+            self._second = second
+            self._line = f"date: {formatdate(second, usegmt=True)}\r\n".encode()
+        return self._line
+
+
+class ResponseWriter:
+    """Writes the response to one request.
+
+    Args:
+        head_only: the request was HEAD: headers as for GET, no content.
+        new: the client speaks HTTP/1.1; older ones know no chunks.
+        keep_alive: the connection may stay open afterwards.
+        date: the Date header of the moment.
+
+    Attributes:
+        keep_alive: whether the connection stays open afterwards; may be set to False before `start`.
+        status: the status once `start` succeeded, else 0.
+        size: bytes of content written so far.
+        ended: nothing more may be written.
+        broken: the content was not as long as `content-length` had promised; the connection must be closed.
+    """
+
+    __slots__ = ("_chunked", "_date", "_left", "_new", "_silent", "broken", "ended", "keep_alive", "size", "status")
+
+    def __init__(self, head_only: bool, new: bool, keep_alive: bool, date: Callable[[], bytes]) -> None:
+        self._silent = head_only
+        self._new = new
+        self._date = date
+        self._left: int | None = None  # bytes that content-length still promises
+        self._chunked = False
+        self.keep_alive = keep_alive
+        self.status = 0
+        self.size = 0
+        self.ended = False
+        self.broken = False
+
+    def start(self, status: Any, headers: Any = (), content: Any = b"", more: bool = False) -> bytes:
+        """Write the head and the first content.
+
+        Args:
+            status: 200 to 599.
+            headers: pairs of bytes; those about the connection are ours and left out, but for `connection: close`.
+            content: bytes.
+            more: whether further content follows, through `write`.
+
+        Returns:
+            What to send.
+
+        Raises:
+            BadResponse: an argument is not as said; nothing is changed then.
+        """
+        if type(status) is not int or not 200 <= status <= 599:
+            raise BadResponse(f"status must be a number from 200 to 599, not {status!r}")
+        if type(content) is not bytes:
+            raise BadResponse(f"content must be bytes, not {type(content).__name__}")
+        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
+        length, dated, keep_alive = self._headers(headers, lines)
+        if not dated:
+            lines.append(self._date())
+        silent = self._silent or status in _WITHOUT_CONTENT
+        if status == 204:
+            length = None  # RFC 9110 section 8.6
+        elif status == 205:
+            length = 0
+        elif length is None and not more and status != 304 and (content or not self._silent):
+            length = len(content)
+        if length is not None:
+            lines.append(b"content-length: %d\r\n" % length)
+        elif silent:
+            pass
+        elif self._new:
+            lines.append(b"transfer-encoding: chunked\r\n")
+            self._chunked = True
+        else:
+            keep_alive = False
+        if not keep_alive:
+            lines.append(b"connection: close\r\n")
+        elif not self._new:
+            lines.append(b"connection: keep-alive\r\n")
+        lines.append(b"\r\n")
+        self.status = status
+        self.keep_alive = keep_alive
+        self._silent = silent
+        self._left = length
+        if more or content:
+            lines.append(self._frame(content, more))
+        else:
+            self.ended = True
+            if length and not silent:
+                self.broken = True
+        return b"".join(lines)
+
+    def _headers(self, headers: Any, lines: list[bytes]) -> tuple[int | None, bool, bool]:
+        """Append the lines of the application's headers; find their length, whether there is a date, and keep-alive."""
+        length: bytes | None = None
+        dated = False
+        keep_alive = self.keep_alive
+        first = len(lines)
+        try:
+            for name, value in headers:
+                meaning = _names.get(name)
+                if meaning is None:
+                    meaning = _meaning(name)
+                if meaning == _PLAIN:
+                    lines.append(b"%b: %b\r\n" % (name, value))
+                elif meaning == _LENGTH:
+                    if length is not None:
+                        raise BadResponse("more than one content-length")
+                    if type(value) is not bytes or not value.isdigit() or len(value) > 18:
+                        raise BadResponse(f"content-length must be a number, not {value!r}")
+                    length = value
+                elif meaning == _DATE:
+                    dated = True
+                    lines.append(b"%b: %b\r\n" % (name, value))
+                elif meaning == _CONNECTION:
+                    keep_alive = keep_alive and b"close" not in value.lower()
+        except (TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, BadResponse):
+                raise
+            raise BadResponse(f"headers must be pairs of bytes: {error}") from None
+        count = len(lines) - first
+        block = b"".join(lines[first:])
+        if block.count(b"\n") != count or block.count(b"\r") != count or b"\0" in block:
+            raise BadResponse("a header's value has a line break or a NUL")
+        return (None if length is None else int(length)), dated, keep_alive
+
+    @property
+    def endless(self) -> bool:
+        """Tell whether the response has begun and nobody can know when it ends."""
+        return self.status != 0 and not self.ended and self._left is None
+
+    def write(self, content: Any, more: bool = False) -> bytes:
+        """Write further content.
+
+        Args:
+            content: bytes.
+            more: whether still more follows.
+
+        Returns:
+            What to send; may be empty.
+
+        Raises:
+            BadResponse: the content is no bytes; nothing is changed then.
+        """
+        if type(content) is not bytes:
+            raise BadResponse(f"content must be bytes, not {type(content).__name__}")
+        return self._frame(content, more)
+
+    def _frame(self, content: bytes, more: bool) -> bytes:
+        if not more:
+            self.ended = True
+        if self._silent:
+            return b""
+        if self._chunked:
+            self.size += len(content)
+            frame = b"%x\r\n%b\r\n" % (len(content), content) if content else b""
+            return frame if more else frame + b"0\r\n\r\n"
+        left = self._left
+        if left is not None:
+            if len(content) > left:
+                content = content[:left]
+                self.ended = self.broken = True
+            left -= len(content)
+            if self.ended and left:
+                self.broken = True
+            self._left = left
+        self.size += len(content)
+        return content
+
+
+def plain(status: int, text: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> tuple[int, Sequence[Any], bytes]:
+    """Make a short answer for people, as the arguments of `ResponseWriter.start`.
+
+    Args:
+        status: its status.
+        text: one line.
+        headers: headers beside the content's type.
+    """
+    return status, [(b"content-type", b"text/plain; charset=utf-8"), *headers], text.encode() + b"\n"
