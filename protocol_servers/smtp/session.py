@@ -182,14 +182,14 @@ class Session:
 
     def answer_recipient(self, recipient: Recipient, reply: Reply) -> None:
         """Answer `RecipientAsked`; a second answer is ignored."""
-        if recipient.reply is None and not self.closed:
+        if recipient.reply is None:
             recipient.reply = reply
             self._say_what_is_known()
             self._advance()
 
     def answer_mail(self, reply: Reply) -> None:
         """Answer `MailReceived`; an answer that nobody waits for is ignored."""
-        if self._awaits_mail_answer and not self.closed:
+        if self._awaits_mail_answer:
             self._awaits_mail_answer = False
             self._end_mail(reply)
             self._advance()

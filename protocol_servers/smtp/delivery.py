@@ -1,0 +1,228 @@
+"""What an SMTP session asks of the bus: who takes a recipient, and what became of a mail.
+
+One `Question` is asked for each RCPT. A complete mail becomes one `Copy` for each recipient: its message, and body
+channels for the parts that are too large for one, each fed at the pace of whoever reads it. The `Delivery` knows them
+all and says what the client is told: a mail is accepted by all its recipients or by none, for there is nobody who
+could send a bounce for the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...message_formats.email import ParsedMail, mail_id, receive_message
+from ..base import Connection, Message, Refusal
+from . import replies
+from .replies import Reply
+from .session import Mail, Recipient
+
+if TYPE_CHECKING:
+    from .protocol import SmtpConnection
+    from .server import SmtpServer
+
+CHUNK = 64 * 1024
+AHEAD = 16  # chunks sent and not yet taken
+QUESTION_TIMEOUT = 10.0
+
+_REFUSALS = {
+    Refusal.FULL: Reply(451, "4.3.1 The channel is full, try again later"),
+    Refusal.UNAVAILABLE: Reply(451, "4.3.0 The channel layer is unavailable, try again later"),
+    Refusal.TOO_LARGE: Reply(552, "5.3.4 The mail is more than the channel layer carries"),
+}
+
+
+class Question:
+    """Whether a recipient is taken; the state of a `Connection` until it is answered."""
+
+    __slots__ = ("_client", "_connection", "_recipient", "_server")
+
+    def __init__(self, server: SmtpServer, client: SmtpConnection, mail: Mail, recipient: Recipient) -> None:
+        self._server = server
+        self._client = client
+        self._recipient = recipient
+        self._connection = server.open(self)
+        client.questions.add(self._connection)
+        message = {
+            "reply_channel": self._connection.reply_channel,
+            "address": recipient.address,
+            "client": client.peer,
+            "helo": client.session.helo,
+        }
+        if mail.sender is not None:
+            message["from"] = mail.sender
+        server.set_timer(self._connection, QUESTION_TIMEOUT)
+        server.publish("email.recipient", message, self._connection, expiry=QUESTION_TIMEOUT)
+
+    def deliver(self, message: Message) -> None:
+        """Take the workers' answer."""
+        self._answer(self._server.reply_of(self._connection, message, replies.RECIPIENT_OK))
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Take note that the question was not asked."""
+        self._answer(_REFUSALS[refusal])
+
+    def timed_out(self) -> None:
+        """Take note that nobody answered."""
+        why = self._server.why_silent("email.recipient", QUESTION_TIMEOUT)
+        self._answer(Reply(451, f"4.3.0 Try again later: {why}"))
+
+    def _answer(self, reply: Reply) -> None:
+        self._client.questions.discard(self._connection)
+        self._server.close(self._connection)
+        self._client.answer_recipient(self._recipient, reply)
+
+
+class Delivery:
+    """A complete mail on its way to the consumers of all its recipients.
+
+    Args:
+        server: The server.
+        client: Whose mail it is.
+        mail: The mail.
+        done: Called once with what the client is told.
+    """
+
+    def __init__(self, server: SmtpServer, client: SmtpConnection, mail: Mail, done: Callable[[Reply], None]) -> None:
+        self._server = server
+        self._mail = mail
+        self._done = done
+        self._peer = client.peer
+        self._helo = client.session.helo
+        self._tls = client.session.tls
+        self._waiting = 0
+        self._replies: list[Reply] = []
+
+    def start(self, parsed: ParsedMail) -> None:
+        """Send every recipient's message."""
+        mail = self._mail
+        to = mail.accepted
+        copies = [Copy(self, self._server, [data for _, data in parsed.large]) for _ in to]
+        self._waiting = len(copies)
+        for address, copy in zip(to, copies, strict=True):
+            copy.send(
+                receive_message(
+                    parsed,
+                    reply_channel=copy.connection.reply_channel,
+                    id=mail_id(mail.sender, address, parsed.fields["message_id"], parsed.digest),
+                    address=address,
+                    sender=mail.sender,
+                    to=to,
+                    client=self._peer,
+                    helo=self._helo,
+                    tls=self._tls,
+                    body_channels=dict(enumerate(copy.channels)),
+                )
+            )
+
+    def answered(self, reply: Reply) -> None:
+        """Take what became of one copy; after the last one, say what became of the mail."""
+        self._replies.append(reply)
+        if len(self._replies) == self._waiting:
+            self._done(verdict(self._replies))
+
+
+def verdict(answers: Sequence[Reply]) -> Reply:
+    """Say what a mail's sender is told: to try again if one recipient wants that, refused if one refuses, else done."""
+    for reply in answers:
+        if reply.is_temporary:
+            return reply
+    return next((reply for reply in answers if not reply.is_good), answers[0])
+
+
+class Copy:
+    """A mail for one recipient; the state of a `Connection` until it is answered.
+
+    Attributes:
+        connection: What the recipient's consumer answers on.
+        channels: The body channels, one for each large part.
+    """
+
+    __slots__ = ("_bodies", "_delivery", "_server", "channels", "connection")
+
+    def __init__(self, delivery: Delivery, server: SmtpServer, large: list[bytes]) -> None:
+        self._delivery = delivery
+        self._server = server
+        self.connection: Connection = server.open(self)
+        self.channels = [server.inbox.new_channel("email.body?") for _ in large]
+        self._bodies = {name: _Body(data) for name, data in zip(self.channels, large, strict=True)}
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send the message and the beginning of each body."""
+        server = self._server
+        seconds = server.settings.answer_timeout
+        server.set_timer(self.connection, seconds)
+        server.publish("email.receive", message, self.connection, expiry=seconds)
+        for name, body in self._bodies.items():
+            self._feed(name, body)
+
+    def credited(self, channel: str, count: int) -> None:
+        """Go on with a body of which `count` chunks were taken."""
+        body = self._bodies.get(channel)
+        if body is not None:
+            body.credit(count)
+            self._feed(channel, body)
+
+    def deliver(self, message: Message) -> None:
+        """Take the consumer's answer."""
+        self._answer(self._server.reply_of(self.connection, message, replies.MAIL_TAKEN))
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Take note that the layer did not take the message, or a piece of a body."""
+        self._answer(_REFUSALS[refusal])
+
+    def timed_out(self) -> None:
+        """Take note that no answer came."""
+        why = self._server.why_silent("email.receive", self._server.settings.answer_timeout)
+        self._answer(Reply(451, f"4.3.0 Try again later: {why}"))
+
+    def _answer(self, reply: Reply) -> None:
+        for name, body in self._bodies.items():
+            if not body.is_sent:
+                self._server.publish(name, {"content": b"", "closed": True}, expiry=CHUNK_EXPIRY, last=True)
+        self._bodies.clear()
+        self._server.close(self.connection)
+        self._delivery.answered(reply)
+
+    def _feed(self, name: str, body: _Body) -> None:
+        server = self._server
+        while (chunk := body.next_chunk()) is not None:
+            server.publish(
+                name,
+                {"content": chunk, "more_content": not body.is_sent},
+                self.connection,
+                expiry=server.settings.answer_timeout,
+                credit=True,
+                last=body.is_sent,
+            )
+
+
+CHUNK_EXPIRY = 60.0  # of the last word on a channel that somebody may still be reading
+
+
+class _Body:
+    """One part on its way through a channel: a first chunk at once, more ahead once somebody reads it."""
+
+    __slots__ = ("_data", "_is_read", "_position", "_window")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._position = 0
+        self._window = 1
+        self._is_read = False
+
+    @property
+    def is_sent(self) -> bool:
+        return self._position >= len(self._data)
+
+    def credit(self, count: int) -> None:
+        self._window += count if self._is_read else count + AHEAD - 1
+        self._is_read = True
+
+    def next_chunk(self) -> bytes | None:
+        if self._window <= 0 or self.is_sent:
+            return None
+        self._window -= 1
+        chunk = self._data[self._position : self._position + CHUNK]
+        self._position += CHUNK
+        return chunk
