@@ -23,6 +23,7 @@ _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"[\r\n\0]+")
 _FORBIDDEN = re.compile("[\r\n\0]+")
 _ENCODED_WORD = re.compile(r"=\?([^?*\s]{1,60})(?:\*[^?\s]*)?\?([bBqQ])\?([^?]*)\?=")
+_NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
 _MIME_TYPE = re.compile(r"([a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127})[ \t]*(?:;|\Z)", re.IGNORECASE)
 _TOKEN = re.compile(r"[ \t]*([a-z0-9!#$&^_.+-]{1,127})", re.IGNORECASE)
 _PARAMETER = re.compile(r';[ \t]*([^\s=;"*]{1,60})(?:\*(\d{1,3}))?(\*)?[ \t]*=[ \t]*(?:"((?:[^"\\]++|\\.)*+)"|([^;]*))')
@@ -114,11 +115,14 @@ def decode_words(value: str, defect: Defect) -> str:
 
 def base64_bytes(data: bytes, defect: Defect) -> bytes:
     """Undo base64 as far as it goes; characters outside the alphabet are ignored (RFC 2045 section 6.8)."""
+    end = data.find(b"=")
+    if end >= 0 and data[end:].strip(b"= \t\r\n"):
+        defect("something follows the end of base64")
     try:
         return binascii.a2b_base64(data)
     except binascii.Error:
         defect("base64 is cut off")
-    letters = re.sub(rb"[^A-Za-z0-9+/]+", b"", data)
+    letters = data.translate(None, _NOT_BASE64)
     letters = letters[: len(letters) - (len(letters) % 4 == 1)]
     return binascii.a2b_base64(letters + b"=" * (-len(letters) % 4))
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from .charsets import cut
 
-_TAG = re.compile(r"(/?)([a-zA-Z][a-zA-Z0-9]{0,15})(?![a-zA-Z0-9])")
+_MARKUP = re.compile(r"<(?:(/?)([a-zA-Z][a-zA-Z0-9]*+)|[!?/])")
 _TAG_END = re.compile(r"""[^>"']*+(?:(?:"[^"]*+"|'[^']*+')[^>"']*+)*+>""")
 _HREF = re.compile(r"""\shref\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'>]++))""", re.IGNORECASE)
 _ALT = re.compile(r"""\salt\s*+=\s*+(?:"([^"]*+)"|'([^']*+)')""", re.IGNORECASE)
@@ -60,37 +60,30 @@ def html_to_text(source: str, limit: int) -> str:
 def _tokens(source: str) -> Iterator[tuple[str | None, bool, str]]:
     """Yield (None, False, text) and (tag name, is closing, attributes)."""
     position = 0
-    while position < len(source):
-        at = source.find("<", position)
-        if at != position:
-            yield None, False, source[position:at] if at >= 0 else source[position:]
-            if at < 0:
-                return
-        tag = _TAG.match(source, at + 1)
-        if tag is None:
-            follows = source[at + 1 : at + 2]
-            if follows not in ("!", "?", "/"):
-                yield None, False, "<"
-                position = at + 1
-                continue
+    while markup := _MARKUP.search(source, position):
+        at = markup.start()
+        if at > position:
+            yield None, False, source[position:at]
+        if markup[2] is None:
             is_comment = source.startswith("<!--", at)
             end = source.find("-->", at + 4) + 2 if is_comment else source.find(">", at)
             if end <= at:  # not closed: browsers hide the rest too
                 return
             position = end + 1
             continue
-        whole = _TAG_END.match(source, tag.end())
-        end = whole.end() if whole else source.find(">", tag.end()) + 1  # an odd quote: the tag ends at the next ">"
+        whole = _TAG_END.match(source, markup.end())
+        end = whole.end() if whole else source.find(">", markup.end()) + 1  # an odd quote: the tag ends at the next ">"
         if not end:
             return
-        name = tag[2].lower()
-        yield name, bool(tag[1]), source[tag.end() : end - 1]
+        name = markup[2].lower()
+        yield name, bool(markup[1]), source[markup.end() : end - 1]
         position = end
-        if name in _UNSEEN and not tag[1]:
+        if name in _UNSEEN and not markup[1]:
             close = _UNSEEN[name].search(source, position)
             if close is None:
                 return
             position = close.start()
+    yield None, False, source[position:]
 
 
 class _Page:

@@ -257,9 +257,14 @@ class _Parser:
             self._inline_left -= len(body)
             node["body"] = body
         if placing == "attachment" or not kind.startswith("text/") or (filename and path):
-            attachment: dict[str, Any] = {key: node[key] for key in ("filename", "content-type", "size") if key in node}
-            attachment["path"] = list(path)
-            self._attachments.append(attachment)
+            self._attachments.append(
+                {
+                    "filename": node.get("filename", ""),
+                    "content-type": kind,
+                    "size": len(body),
+                    "path": list(path),
+                }
+            )
         elif kind in self._text_left or not path:
             self._texts[id(node)] = self._text(kind, body, parameters.get("charset"))
         return node

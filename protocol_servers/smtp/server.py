@@ -26,7 +26,7 @@ from .session import Limits, Mail, Recipient
 from .settings import SmtpSettings
 
 MAX_HELD = 512 * 1024 * 1024  # bytes of mail in memory, of all sessions
-PARSED_AT_ONCE = 64 * 1024  # a larger mail is taken apart in a thread, so that it holds nobody up
+PARSED_AT_ONCE = 32 * 1024  # a larger mail is taken apart in a thread, so that it holds nobody up
 _NAME_TIMEOUT = 2.0
 
 
