@@ -18,13 +18,14 @@ class Delivery:
         queued: Seconds it waited since it was sent, or became due.
     """
 
-    __slots__ = ("_element", "_message", "_queue", "channel", "id", "queued", "tries")
+    __slots__ = ("_element", "_message", "_queue", "channel", "queued")
 
-    def __init__(self, queue: str, channel: str, element: Element, queued: float) -> None:
+    id: str | None = None
+    tries = 1
+
+    def __init__(self, queue: str, channel: str, element: Element, now: float) -> None:
         self.channel = channel
-        self.id: str | None = None
-        self.tries = 1
-        self.queued: float | None = queued
+        self.queued: float | None = now - element[1]
         self._queue = queue
         self._element = element
         self._message: dict[str, Any] | None = None
@@ -35,6 +36,11 @@ class Delivery:
         if self._message is None:
             self._message = unpack(self._element[4])
         return self._message
+
+    def original(self) -> dict[str, Any]:
+        """Return the message anew, as it was sent, whatever was done to `message` since."""
+        original: dict[str, Any] = unpack(self._element[4])
+        return original
 
     def ack(self) -> None:
         """Settle it: it will not be delivered again."""
