@@ -1,40 +1,37 @@
-"""The channel layer: one contract, and the rules of it that are the same in every engine.
+"""The channel layer: one contract, whatever engine stands behind it.
 
-An engine is a subclass with a handful of primitives: `_call` and `_run` (operations of the store, by name), `_take` (a receive that may
-block), `_waker` and `_make_inbox`. Everything a user sees is derived from them here.
+An engine is a subclass with a few primitives: `_call` and `_run` (calls of the store), `reader` (which receives, and
+may block), `_make_inbox` and `close`. All that users see is derived from them here.
 """
 
-import math
 import random
 import secrets
 import threading
 from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from . import names
 from .batch import Batch
+from .calls import Call, Calls
 from .delivery import Delivery
 from .errors import ChannelFull, MessageTooLarge
 from .inbox import Callbacks, Inbox, InboxItem
-from .limits import Address
-from .membership import Membership, Snapshot
+from .membership import Membership
 from .options import Options
-from .packing import pack, pack_message, pack_trusted, unpack
-from .reader import Reader, Waker
-from .store.element import PART, Element
-from .store.letters import TRACEBACK
+from .packing import unpack
+from .reader import Reader
+from .store.element import Element
 
-Call = tuple[str, tuple[Any, ...]]
-BLOCK = 5.0
-_MAX_KEY = 255
+BLOCK = 5.0  # seconds a blocking receive waits at most
 
 
 class Layer(ABC):
-    """A channel layer (ASGI 1.x names). All methods but those of an inbox are plain calls, safe from any thread.
+    """A channel layer, with the names of ASGI 1.x. All methods are plain calls, safe from any thread.
 
     Attributes:
+        options: What it was made with.
         expiry: Seconds a message may wait.
         group_expiry: Seconds a membership lives that nobody renews or leases.
         capacity: Messages a plain channel holds.
@@ -43,18 +40,9 @@ class Layer(ABC):
         extensions: What it can do beyond sending and receiving.
     """
 
-    extensions = [
-        "groups",
-        "flush",
-        "statistics",
-        "delay",
-        "once",
-        "state",
-        "inbox",
-        "listeners",
-        "peek",
-        "dead_letters",
-    ]
+    extensions: Sequence[str] = (
+        "groups", "flush", "statistics", "delay", "once", "state", "inbox", "listeners", "peek", "dead_letters",
+    )  # fmt: skip
     ChannelFull = ChannelFull
     MessageTooLarge = MessageTooLarge
     clock: Callable[[], float]
@@ -63,46 +51,30 @@ class Layer(ABC):
         self.options = options
         self.expiry = options.expiry
         self.group_expiry = options.group_expiry
-        self.capacity = options.shown_capacity
+        self.capacity = options.plain_capacity
         self.channel_capacity = options.channel_capacity
-        self.max_size = options.max_size
-        self.drop_rate = options.drop_rate
-        self._limits = options.limits()
-        self._find = self._limits.find
-        self._rng = rng or random.Random()
+        self._calls = Calls(options, rng)
+        self._readers = threading.local()
         self._holder = secrets.token_hex(8)
-        self._local = threading.local()
         self._memberships: dict[str, Membership] = {}  # of inboxes that plain receives read
         self._attaching = threading.Lock()
-        self._checked: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     # what an engine gives
 
     @abstractmethod
-    def _call(self, name: str, *args: Any) -> Any:
-        """Run one operation of the store."""
+    def _call(self, call: Call) -> Any:
+        """Run one call of the store."""
 
     @abstractmethod
     def _run(self, calls: Sequence[Call]) -> list[Any]:
-        """Run operations in order; return for each its value or the LayerError it raised."""
+        """Run calls in order; return for each its value or the LayerError it raised."""
 
     @abstractmethod
-    def _take(
-        self, queues: tuple[str, ...], start: int, limit: int, timeout: float | None, waker: Waker
-    ) -> list[Delivery]:
-        """Receive from the first queue, from `queues[start]` on and around, that has something; see `Reader.receive_batch`.
-
-        Elements of an inbox go through `_open_elements`, in the order in which they were taken.
-        """
+    def reader(self) -> Reader:
+        """Return a place for one thread to receive at."""
 
     @abstractmethod
-    def _waker(self) -> Waker:
-        """Make a waker for `_take`."""
-
-    @abstractmethod
-    def _make_inbox(
-        self, name: str, address: Address, loop: AbstractEventLoop, callbacks: Callbacks, lasting: bool
-    ) -> Inbox:
+    def _make_inbox(self, name: str, loop: AbstractEventLoop, callbacks: Callbacks, lasting: bool) -> Inbox:
         """Lease an inbox and begin to serve it on `loop`."""
 
     @abstractmethod
@@ -142,21 +114,12 @@ class Layer(ABC):
             LayerUnavailable: The layer is closed or out of reach.
             TypeError: The name breaks the rules, or the message cannot travel; the text says what and where.
         """
-        call = self._put_call(channel, message, expiry=expiry, delay=delay, key=key, once=once, window=window)
-        if call is None:
-            return True
-        result: bool = self._call(call[0], *call[1])
-        return result
+        call = self._calls.put(channel, message, expiry, delay, key, once, window)
+        return True if call is None else bool(self._call(call))
 
     def cancel(self, channel: str, key: str) -> bool:
-        """Remove a message that is still delayed; False if none with this key is.
-
-        Raises:
-            TypeError: The name breaks the rules.
-        """
-        address, _ = self._find(channel)
-        result: bool = self._call("cancel", address.queue, _key("key", key))
-        return result
+        """Remove a message that is still delayed; False if none with this key is."""
+        return bool(self._call(self._calls.cancel(channel, key)))
 
     def batch(self) -> Batch:
         """Return an empty batch of operations."""
@@ -177,35 +140,30 @@ class Layer(ABC):
         Raises:
             TypeError: `channels` is empty or holds a name that cannot be received from.
         """
-        deliveries = self.receive_batch(channels, 1, BLOCK if block else 0)
-        if not deliveries:
-            return None, None
-        deliveries[0].ack()
-        return deliveries[0].channel, deliveries[0].message
+        for delivery in self.receive_batch(channels, 1, BLOCK if block else 0):
+            delivery.ack()
+            return delivery.channel, delivery.message
+        return None, None
 
     receive_many = receive
 
     def receive_batch(self, channels: Iterable[str], limit: int = 1, timeout: float | None = 0) -> list[Delivery]:
         """Take up to `limit` messages from the first channel that has any; see `Reader.receive_batch`."""
-        reader: Reader | None = getattr(self._local, "reader", None)
+        reader: Reader | None = getattr(self._readers, "reader", None)
         if reader is None:
-            reader = self._local.reader = self.reader()
+            reader = self._readers.reader = self.reader()
         return reader.receive_batch(channels, limit, timeout)
-
-    def reader(self) -> Reader:
-        """Return a place for one thread to receive at."""
-        return Reader(self, self._waker())
 
     def put_back(self, deliveries: Iterable[Delivery]) -> None:
         """Put unstarted deliveries back to the head of their channels.
 
         They keep their order, deadlines and tries, and find room even in a full channel.
         """
-        by_queue: dict[str, list[Element]] = {}
+        taken: dict[str, list[Element]] = {}
         for delivery in deliveries:
-            by_queue.setdefault(delivery._queue, []).append(delivery._element)
-        for queue, elements in by_queue.items():
-            self._call("put_back", queue, elements)
+            taken.setdefault(delivery._queue, []).append(delivery._element)
+        for queue, elements in taken.items():
+            self._call(("put_back", (queue, elements)))
 
     def new_channel(self, pattern: str) -> str:
         """Return an unused single-reader channel's name.
@@ -220,12 +178,11 @@ class Layer(ABC):
 
     def peek(self, channel: str, limit: int = 10) -> list[dict[str, Any]]:
         """Return the first messages of a channel, leaving them there."""
-        return [unpack(body) for body in self._call("peek", self._find(channel)[0].queue, limit)]
+        return [unpack(body) for body in self._call(("peek", (self._calls.queue(channel), limit)))]
 
     def purge(self, channel: str) -> int:
         """Drop all messages of a channel, delayed ones too; return how many there were."""
-        result: int = self._call("purge", self._find(channel)[0].queue)
-        return result
+        return int(self._call(("purge", (self._calls.queue(channel),))))
 
     # groups
 
@@ -238,32 +195,25 @@ class Layer(ABC):
         Raises:
             TypeError: A name breaks the rules, or `info` cannot travel.
         """
-        names.check_group(group)
-        address, local = self._find(channel)
-        packed = None if info is None else self._sized(pack(info, "info"), "info")
-        self._call(
-            "group_add", group, address.queue, local, packed, self.group_expiry, address.capacity, address.max_bytes
-        )
+        self._call(self._calls.group_add(group, channel, info))
 
     def group_discard(self, group: str, channel: str) -> None:
         """Remove a channel from a group; nothing happens if it is no member."""
-        names.check_group(group)
-        address, local = self._find(channel)
-        self._call("group_discard", group, address.queue, local)
+        self._call(self._calls.group_discard(group, channel))
 
     def group_channels(self, group: str) -> list[str]:
         """Return the channels of a group."""
-        names.check_group(group)
-        return list(self._call("group_members", group))
+        return list(self._call(self._calls.group_members(group)))
 
     def group_members(self, group: str) -> dict[str, Any]:
         """Return the channels of a group with the info they were added with."""
-        names.check_group(group)
-        members = self._call("group_members", group)
+        members = self._call(self._calls.group_members(group))
         return {channel: None if info is None else unpack(info) for channel, info in members.items()}
 
     def send_group(self, group: str, message: dict[str, Any], *, exclude: str | Iterable[str] | None = None) -> None:
-        """Send a message to all channels of a group; never raises ChannelFull: what finds no room is dropped and counted.
+        """Send a message to all channels of a group.
+
+        It never raises ChannelFull: what finds no room is dropped and counted.
 
         Args:
             exclude: A channel, or several, that get nothing.
@@ -272,15 +222,15 @@ class Layer(ABC):
             MessageTooLarge: The packed message is over `max_size`.
             TypeError: A name breaks the rules, or the message cannot travel.
         """
-        call = self._group_call(group, message, exclude)
+        call = self._calls.send_group(group, message, exclude)
         if call is not None:
-            self._call(call[0], *call[1])
+            self._call(call)
 
     # state
 
     def get_state(self, key: str) -> tuple[Any, int]:
         """Return (value, version) of a key, or (None, 0)."""
-        value, version = self._call("get_state", _key("key", key))
+        value, version = self._call(self._calls.get_state(key))
         return (unpack(value) if isinstance(value, bytes) else value), version
 
     def put_state(self, key: str, value: Any, ttl: float, if_version: int | None = None) -> int:
@@ -298,15 +248,11 @@ class Layer(ABC):
             MessageTooLarge: The packed value is over `max_size`.
             TypeError: The value cannot travel.
         """
-        call = self._state_call(key, value, ttl, if_version)
-        result: int = self._call(call[0], *call[1])
-        return result
+        return int(self._call(self._calls.put_state(key, value, ttl, if_version)))
 
     def delete_state(self, key: str) -> bool:
         """Remove a key; False if it was absent."""
-        call = self._delete_call(key)
-        result: bool = self._call(call[0], *call[1])
-        return result
+        return bool(self._call(self._calls.delete_state(key)))
 
     def incr_state(self, key: str, window: float) -> int:
         """Add one to a counter that is forgotten `window` seconds after its first increment; return the count.
@@ -314,24 +260,22 @@ class Layer(ABC):
         Raises:
             TypeError: The key holds a value that is no counter.
         """
-        result: int = self._call("increment_state", _key("key", key), _seconds("window", window))
-        return result
+        return int(self._call(self._calls.increment_state(key, window)))
 
-    # people's and processes' questions
+    # questions of people and processes
 
     def announce(self, listener: str, info: Mapping[str, Any] | None) -> None:
-        """Tell for the next 15 seconds that a listener is alive.
+        """Tell, for the next 15 seconds, that a listener is alive.
 
         Args:
             listener: A name of its own, such as "worker.4711.x7".
             info: `{"channels": {name: whether in order}, …}`; None: it goes away.
         """
-        call = self._announce_call(listener, info)
-        self._call(call[0], *call[1])
+        self._call(self._calls.announce(listener, info))
 
     def listeners(self) -> dict[str, Any]:
         """Return who is alive, with what they announced."""
-        return {listener: unpack(info) for listener, info in self._call("listeners").items()}
+        return {listener: unpack(info) for listener, info in self._call(("listeners", ())).items()}
 
     def dead_letter(
         self, channel: str, message: dict[str, Any], *, reason: str, traceback: str = "", tries: int = 1
@@ -341,40 +285,36 @@ class Layer(ABC):
         Args:
             channel: Where it was sent to.
             reason: Why it is here, in one line.
-            traceback: Cut to its last 16 KiB.
+            traceback: Its last 16 KiB are kept.
             tries: How often it was delivered.
         """
-        address, local = self._find(channel)
-        text = traceback.encode(errors="replace")[-TRACEBACK:].decode(errors="ignore")
-        body = self._sized(pack_message(message), channel)
-        id: str = self._call(
-            "dead_letter", secrets.token_hex(8), address.queue + local, body, str(reason)[:1000], text, tries
-        )
-        return id
+        return str(self._call(self._calls.dead_letter(channel, message, reason, traceback, tries)))
 
     def dead_letters(self) -> list[dict[str, Any]]:
-        """Return the dead letters, oldest first: dicts of id, channel, message, reason, traceback, tries, time (Unix seconds)."""
+        """Return the dead letters, oldest first.
+
+        Returns:
+            Dicts of id, channel, message, reason, traceback, tries and time (Unix seconds).
+        """
         fields = ("id", "channel", "message", "reason", "traceback", "tries", "time")
-        letters = [dict(zip(fields, letter, strict=True)) for letter in self._call("dead_letters")]
+        letters = [dict(zip(fields, letter, strict=True)) for letter in self._call(("dead_letters", ()))]
         for letter in letters:
             letter["message"] = unpack(letter["message"])
         return letters
 
     def global_statistics(self) -> dict[str, Any]:
-        """Return messages_count, messages_pending, messages_max_age, channel_full_count and rates, over all channels."""
-        result: dict[str, Any] = self._call("statistics")
-        return result
+        """Return messages_count, messages_pending, messages_max_age, channel_full_count and rates, of all channels."""
+        return dict(self._call(("statistics", ())))
 
     def channel_statistics(self, channel: str) -> dict[str, Any]:
         """Return messages_count, messages_pending, messages_max_age, channel_full_count and rates, of one channel."""
-        result: dict[str, Any] = self._call("channel_statistics", self._find(channel)[0].queue)
-        return result
+        return dict(self._call(("channel_statistics", (self._calls.queue(channel),))))
 
     def flush(self) -> None:
         """Drop all messages, groups, state and dead letters. Leases and announcements stay."""
-        self._call("flush")
+        self._call(("flush", ()))
 
-    def __enter__(self) -> "Layer":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -411,142 +351,18 @@ class Layer(ABC):
         names.check_receivable(name)
         if not name.endswith("!"):
             raise TypeError(f"an inbox's name ends in '!', unlike {name!r}")
-        callbacks = Callbacks(receive, credit, up, down)
-        return self._make_inbox(name, self._find(name)[0], loop, callbacks, lasting)
+        return self._make_inbox(name, loop, Callbacks(receive, credit, up, down), lasting)
 
-    # shared with readers, batches, inboxes and engines
+    # shared with engines
 
-    def _put_call(
-        self,
-        channel: str,
-        message: dict[str, Any],
-        *,
-        expiry: float | None = None,
-        delay: float = 0,
-        key: str | None = None,
-        once: str | None = None,
-        window: float = 600,
-        credit: str | None = None,
-        last: bool = False,
-        trusted: bool = False,
-    ) -> Call | None:
-        """Check a send and return its call; None if it is lost on purpose (drop_rate)."""
-        address, local = self._find(channel)
-        body = pack_trusted(message) if trusted else pack_message(message)
-        if len(body) > self.max_size:
-            self._sized(body, channel)
-        if self.drop_rate and "?" not in address.queue and self._rng.random() < self.drop_rate:
-            return None
-        queue, capacity, max_bytes, seconds = address
-        if expiry is not None:
-            seconds = _seconds("expiry", expiry)
-        if not delay and key is None and once is None and credit is None and not last:
-            return "put", (queue, local, body, seconds, capacity, max_bytes)
-        if delay:
-            delay = _seconds("delay", delay)
-        if key is not None:
-            _key("key", key)
-        if once is not None:
-            _key("once", once)
-            _seconds("window", window)
-        return "put", (queue, local, body, seconds, capacity, max_bytes, delay, key, once, window, credit, last)
-
-    def _group_call(
-        self, group: str, message: dict[str, Any], exclude: str | Iterable[str] | None, trusted: bool = False
-    ) -> Call | None:
-        names.check_group(group)
-        body = self._sized(pack_trusted(message) if trusted else pack_message(message), group)
-        excluded: dict[str, list[str]] = {}
-        for channel in (exclude,) if isinstance(exclude, str) else exclude or ():
-            address, local = self._find(channel)
-            excluded.setdefault(address.queue, []).append(local)
-        if self.drop_rate and self._rng.random() < self.drop_rate:
-            return None
-        return "send_group", (group, body, self.expiry, excluded)
-
-    def _state_call(self, key: str, value: Any, ttl: float, if_version: int | None) -> Call:
-        body = self._sized(pack(value, "value"), f"state {key}")
-        return "put_state", (_key("key", key), body, _seconds("ttl", ttl), if_version)
-
-    def _delete_call(self, key: str) -> Call:
-        return "delete_state", (_key("key", key),)
-
-    def _announce_call(self, listener: str, info: Mapping[str, Any] | None) -> Call:
-        _key("listener", listener)
-        if info is None:
-            return "announce", (listener, None, {})
-        info = dict(info)
-        return "announce", (listener, pack(info, "info"), dict(info.get("channels", {})))
-
-    def _sized(self, body: bytes, place: str) -> bytes:
-        if len(body) > self.max_size:
-            raise MessageTooLarge(f"{place}: {len(body)} bytes packed, max_size is {self.max_size}")
-        return body
-
-    def _receivable(self, channels: Iterable[str]) -> tuple[str, ...]:
-        if isinstance(channels, str):
-            raise TypeError(f"receive takes a list of channels, not the str {channels[:120]!r}")
-        wanted = tuple(channels)
-        try:
-            return self._checked[wanted]
-        except (KeyError, TypeError):
-            pass
-        if not wanted:
-            raise TypeError("receive takes at least one channel")
-        for channel in wanted:
-            names.check_receivable(channel)
-        if len(self._checked) >= 256:
-            self._checked.clear()
-        self._checked[wanted] = wanted
-        return wanted
-
-    def _deliveries(self, queue: str, now: float, elements: Iterable[Element]) -> list[Delivery]:
-        """Make deliveries of what was taken from a channel that is no inbox."""
-        return [Delivery(queue, queue, element, now - element[1]) for element in elements]
-
-    def _open_elements(
-        self, queue: str, now: float, elements: list[Element], limit: int, reload: Callable[[], Snapshot]
-    ) -> tuple[list[Delivery], list[Element]]:
-        """Make deliveries of what was taken from an inbox.
-
-        Notes are applied, and a group's message becomes one delivery for each member.
-
-        Returns:
-            At most `limit` deliveries, and the elements to put back for the rest.
-        """
-        items, _, _ = self._memberships[queue].apply(elements, reload)
-        deliveries: list[Delivery] = []
-        rest: list[Element] = []
-        for group, locals_, element in items:
-            room = limit - len(deliveries)
-            deadline, queued, _, _, body, _ = element
-            for local in locals_[:room]:
-                single = (deadline, queued, 0, local, body, None)
-                deliveries.append(Delivery(queue, queue + local, single, now - queued))
-            if len(locals_) > room:
-                rest.append((deadline, queued, PART, group or "", body, locals_[room:]))
-        return deliveries, rest
-
-    def _attach(self, queue: str) -> None:
-        """Begin to read an inbox without a lease."""
+    def _attach(self, inbox: str) -> Membership:
+        """Return the memberships of an inbox that plain receives read, beginning to follow it with the first one."""
         with self._attaching:
-            if queue in self._memberships:
-                return
-            address, _ = self._find(queue)
-            membership = Membership()
-            snapshot = self._call("attach", queue, self._holder, self.group_expiry, address.capacity, address.max_bytes)
-            if snapshot is not None:
-                membership.load(snapshot)
-            self._memberships[queue] = membership
-
-
-def _key(what: str, key: Any) -> str:
-    if not isinstance(key, str) or not 0 < len(key) <= _MAX_KEY:
-        raise TypeError(f"{what} must be a str of 1 to {_MAX_KEY} characters, not {key!r:.100}")
-    return key
-
-
-def _seconds(what: str, seconds: Any) -> float:
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds) or seconds < 0:
-        raise TypeError(f"{what} must be a number of seconds, 0 or more, not {seconds!r:.100}")
-    return seconds
+            membership = self._memberships.get(inbox)
+            if membership is None:
+                membership = Membership()
+                snapshot = self._call(self._calls.attach(inbox, self._holder))
+                if snapshot is not None:
+                    membership.load(snapshot)
+                self._memberships[inbox] = membership
+            return membership

@@ -18,7 +18,8 @@ def register_engine(scheme: str, opener: str | Opener) -> None:
 
     Args:
         scheme: What stands before `://`.
-        opener: Called with the text between `://` and `?`, and the options as keywords; or "module:name" of that, imported when it is used.
+        opener: Called with the text between `://` and `?`, and the options as keywords; or "module:name" of that,
+            imported when it is used.
     """
     _engines[scheme] = opener
 
@@ -27,7 +28,8 @@ def open_layer(url: str, **options: Any) -> Layer:
     """Open a channel layer.
 
     Args:
-        url: `memory://` for a new one, `memory://name` for one that is shared in this process; options may follow: `?expiry=1&capacity=5`.
+        url: `memory://` for a new one, `memory://name` for one that is shared in this process; options may follow:
+            `?expiry=1&capacity=5`.
         options: The same options as keywords; they go before those in the URL.
 
     Raises:

@@ -1,4 +1,4 @@
-"""One server instance's end of the layer: sends batched over a loop turn, and an inbox with the memberships it holds."""
+"""One server instance's end of the layer: sends batched over a loop turn, and an inbox with its memberships."""
 
 import logging
 from abc import ABC, abstractmethod
@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import names
+from .calls import Call
 from .errors import MessageTooLarge
 from .membership import Membership, Snapshot
 from .packing import unpack
 from .store.element import Element
 
 if TYPE_CHECKING:
-    from .base import Call, Layer
+    from .base import Layer
 
 log = logging.getLogger("trunkline.layer")
 
@@ -54,6 +55,7 @@ class Inbox(ABC):
     def __init__(self, layer: "Layer", name: str, loop: AbstractEventLoop, callbacks: Callbacks, lasting: bool) -> None:
         self.name = name
         self._layer = layer
+        self._checked = layer._calls
         self._loop = loop
         self._callbacks = callbacks
         self._lasting = lasting
@@ -67,7 +69,7 @@ class Inbox(ABC):
     # what an engine gives
 
     @abstractmethod
-    def _transmit(self, calls: "list[Call]", thens: list[Then | None]) -> None:
+    def _transmit(self, calls: list[Call], thens: list[Then | None]) -> None:
         """Run operations in order, and give their outcomes to `_settle`, now or later."""
 
     @abstractmethod
@@ -100,21 +102,22 @@ class Inbox(ABC):
     ) -> None:
         """Send a message at the end of this loop turn, with all others of the turn.
 
-        The message is packed now, and trusted to be one that may travel; otherwise the arguments are those of `Layer.send`.
+        The message is packed now, and trusted to be one that may travel; otherwise the arguments are those of
+        `Layer.send`.
 
         Args:
-            credit: The local part that is told, by the credit callback, as chunks of this single-reader channel are taken.
+            credit: The local part that is told, by the credit callback, as chunks of this single-reader channel are
+                taken.
             last: Send it even if the channel is full: the end of a body.
-            then: Called on the loop with True, False (`once` was seen) or the LayerError; never before this method returns.
+            then: Called on the loop with True, False (`once` was seen) or the LayerError; never before this method
+                returns.
 
         Raises:
             TypeError: The name breaks the rules, or the message cannot be packed. Conditions of the layer never raise.
         """
+        credited = None if credit is None else self.name + credit
         try:
-            call = self._layer._put_call(
-                channel, message, expiry=expiry, delay=delay, key=key, once=once, window=window,
-                credit=None if credit is None else self.name + credit, last=last, trusted=True,
-            )  # fmt: skip
+            call = self._checked.put(channel, message, expiry, delay, key, once, window, credited, last, trusted=True)
         except MessageTooLarge as error:
             self._refuse(then, error)
             return
@@ -128,7 +131,7 @@ class Inbox(ABC):
     ) -> None:
         """Send a message to a group at the end of this loop turn; see `Layer.send_group`."""
         try:
-            call = self._layer._group_call(group, message, exclude, trusted=True)
+            call = self._checked.send_group(group, message, exclude, trusted=True)
         except MessageTooLarge as error:
             self._refuse(then, error)
             return
@@ -140,8 +143,9 @@ class Inbox(ABC):
     def gone(self, name: str) -> None:
         """Tell that what this local part stood for is closed: its memberships are removed.
 
-        An add that is on its way is undone when it arrives, unless the inbox is lasting: there the name may well come back.
-        A group message for a name the server does not know means that such an add came too late: call this again.
+        An add that is on its way is undone when it arrives, unless the inbox is lasting: there the name may well come
+        back. A group message for a name the server does not know means that such an add came too late: call this
+        again.
         """
         for group, sequence in self._membership.remove(name):
             self._leave(group, name, sequence)
@@ -152,7 +156,7 @@ class Inbox(ABC):
 
     def announce(self, info: Mapping[str, Any]) -> None:
         """Tell at the end of this loop turn that this server is alive; see `Layer.announce`."""
-        self._enqueue(self._layer._announce_call(self.name, info), None)
+        self._enqueue(self._checked.announce(self.name, info), None)
 
     def new_channel(self, pattern: str) -> str:
         """Return an unused single-reader channel's name; see `Layer.new_channel`."""
@@ -168,7 +172,7 @@ class Inbox(ABC):
 
     # shared with engines
 
-    def _enqueue(self, call: "Call", then: Then | None) -> None:
+    def _enqueue(self, call: Call, then: Then | None) -> None:
         self._calls.append(call)
         self._thens.append(then)
         if not self._leaving:
@@ -193,17 +197,17 @@ class Inbox(ABC):
 
     def _arrived(self, elements: list[Element]) -> None:
         """Apply the notes among what was taken, and hand over the rest."""
-        taken, credits, added = self._membership.apply(elements, self._snapshot)
-        for element in added:
+        taken = self._membership.apply(elements, self._snapshot)
+        for element in taken.added:
             local, (group, sequence) = element[3], element[5]
             if local in self._gone:
                 self._membership.remove(local)
                 self._leave(group, local, sequence)
-        items = [InboxItem(group, locals_, unpack(element[4])) for group, locals_, element in taken]
+        items = [InboxItem(group, locals_, unpack(element[4])) for group, locals_, element in taken.messages]
         if items:
             self._run(self._callbacks.receive, items)
         if self._callbacks.credit is not None:
-            for credit in credits:
+            for credit in taken.credits:
                 self._run(self._callbacks.credit, *credit)
 
     def _leave(self, group: str, local: str, sequence: int) -> None:

@@ -1,24 +1,21 @@
 """What a channel may hold: its capacity and the life of its messages, by patterns (design: layer.md, "Capacity").
 
-`channel_capacity` patterns first, and the first that matches wins; else 1 000, inboxes 10 000 and at most 64 MiB, single-reader
-channels 16. An explicit `capacity` replaces the 1 000 and the 10 000, never the 16.
+`channel_capacity` patterns first, and the first that matches wins; else 1 000, inboxes 10 000 and at most 64 MiB,
+single-reader channels 16. An explicit `capacity` replaces the 1 000 and the 10 000, never the 16.
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from . import names
+from .options import CAPACITY, Options
 
-CAPACITY = 1_000
 INBOX_CAPACITY = 10_000
 INBOX_BYTES = 64 * 1024 * 1024
 BODY_CAPACITY = 16
 
 _REMEMBERED = 4096
-
-Number = TypeVar("Number", int, float)
-Patterns = Mapping[Any, Number] | Iterable[tuple[Any, Number]]
 
 
 class Address(NamedTuple):
@@ -36,17 +33,10 @@ class Address(NamedTuple):
 class Limits:
     """Find the address of a channel, remembering what was found."""
 
-    def __init__(
-        self,
-        expiry: float,
-        capacity: int | None = None,
-        channel_capacity: Patterns[int] | None = None,
-        channel_expiry: Patterns[float] | None = None,
-    ) -> None:
-        self._expiry = expiry
-        self._capacity = capacity
-        self._capacities = _compile(channel_capacity, "channel_capacity")
-        self._expiries = _compile(channel_expiry, "channel_expiry")
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._capacities = _compile(options.channel_capacity, "channel_capacity")
+        self._expiries = _compile(options.channel_expiry, "channel_expiry")
         self._known: dict[str, Address] = {}
 
     def find(self, channel: str) -> tuple[Address, str]:
@@ -55,9 +45,15 @@ class Limits:
         Raises:
             TypeError: The name breaks the rules.
         """
-        known = self._known.get(channel) if type(channel) is str else None
-        if known is not None:
-            return known, ""
+        if type(channel) is str:
+            known = self._known.get(channel)
+            if known is not None:
+                return known, ""
+            # The many local parts of a known inbox
+            inbox, mark, local = channel.partition("!")
+            known = self._known.get(inbox + mark)
+            if known is not None and len(channel) <= names.MAX_NAME and names.is_local(local):
+                return known, local
         queue, local = names.split(channel)
         known = self._known.get(queue)
         if known is None:
@@ -73,20 +69,22 @@ class Limits:
         if capacity is None:
             if "?" in queue:
                 capacity = BODY_CAPACITY
-            elif self._capacity is not None:
-                capacity = self._capacity
+            elif self._options.capacity is not None:
+                capacity = self._options.capacity
             else:
                 capacity = INBOX_CAPACITY if inbox else CAPACITY
         expiry = _first(self._expiries, queue)
-        return Address(queue, capacity, INBOX_BYTES if inbox else None, self._expiry if expiry is None else expiry)
+        return Address(
+            queue, capacity, INBOX_BYTES if inbox else None, self._options.expiry if expiry is None else expiry
+        )
 
 
-def _compile(patterns: Patterns[Number] | None, option: str) -> list[tuple[re.Pattern[str], Number]]:
-    """Compile patterns: in a str only `*` is special, since `?` is part of names; a compiled regex is used with `match`."""
+def _compile(patterns: Any, option: str) -> list[tuple[re.Pattern[str], Any]]:
+    """Compile patterns. In a str only `*` is special, since `?` is part of names; a compiled regex is matched."""
     pairs = patterns.items() if isinstance(patterns, Mapping) else patterns or ()
     compiled = []
     for pattern, number in pairs:
-        if isinstance(number, bool) or not isinstance(number, (int, float)) or number <= 0:
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or not number > 0:
             raise ValueError(f"{option}: {pattern!r} needs a number above 0, not {number!r}")
         if isinstance(pattern, str):
             pattern = re.compile(".*".join(map(re.escape, pattern.split("*"))) + r"\Z", re.DOTALL)
@@ -96,5 +94,5 @@ def _compile(patterns: Patterns[Number] | None, option: str) -> list[tuple[re.Pa
     return compiled
 
 
-def _first(patterns: list[tuple[re.Pattern[str], Number]], queue: str) -> Number | None:
+def _first(patterns: list[tuple[re.Pattern[str], Any]], queue: str) -> Any:
     return next((number for pattern, number in patterns if pattern.match(queue)), None)

@@ -1,19 +1,33 @@
-"""The members an inbox' holder keeps, and what becomes of the elements it takes: notes are applied, group messages spread."""
+"""Which members an inbox' holder has, and what becomes of what it takes: notes are applied, group messages spread."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
+from .delivery import Delivery
 from .store.element import ADD, CREDIT, DISCARD, GROUP, MESSAGE, PART, RELOAD, Element
 
 Snapshot = tuple[int, Iterable[tuple[str, str, int, Any]]]
-Items = list[tuple[str | None, tuple[str, ...], Element]]
-Credits = list[tuple[str, str, int]]
+
+
+class Taken(NamedTuple):
+    """What was in a run of elements.
+
+    Attributes:
+        messages: (group or None, local parts it is for, element).
+        credits: (single-reader channel, local part, chunks that were taken).
+        added: The ADD notes that were applied.
+    """
+
+    messages: list[tuple[str | None, tuple[str, ...], Element]]
+    credits: list[tuple[str, str, int]]
+    added: list[Element]
 
 
 class Membership:
     """Which local parts of one inbox are in which groups.
 
-    It follows the notes that stand in the inbox' queue, from the beginning or from a snapshot. Not safe from several threads.
+    It follows the notes that stand in the inbox' queue, from the beginning or from a snapshot. Not safe from several
+    threads.
     """
 
     def __init__(self) -> None:
@@ -32,59 +46,47 @@ class Membership:
         for group, local, sequence, _ in members:
             self._add(group, local, sequence)
 
-    def groups_of(self, local: str) -> list[tuple[str, int]]:
-        """Return (group, sequence) of each group a local part is in."""
-        return [(group, self._groups[group][local]) for group in self._of.get(local, ())]
-
     def remove(self, local: str) -> list[tuple[str, int]]:
-        """Take a local part out of all its groups; return what `groups_of` would have."""
-        left = self.groups_of(local)
+        """Take a local part out of all its groups; return each group with the sequence number it was added under."""
+        left = [(group, self._groups[group][local]) for group in self._of.get(local, ())]
         for group, _ in left:
             self._discard(group, local)
         return left
 
-    def apply(
-        self, elements: Iterable[Element], reload: Callable[[], Snapshot]
-    ) -> tuple[Items, Credits, list[Element]]:
+    def apply(self, elements: Iterable[Element], reload: Callable[[], Snapshot]) -> Taken:
         """Go through elements in the order in which they were taken.
 
         Args:
             reload: Asks the store for a snapshot.
-
-        Returns:
-            Messages as (group or None, local parts, element); credits as (channel, local part, chunks); and the ADD notes that were
-            applied.
         """
-        items: Items = []
-        credits: Credits = []
-        added: list[Element] = []
+        taken = Taken([], [], [])
         for element in elements:
             kind, name, extra = element[2], element[3], element[5]
             if kind == MESSAGE:
-                items.append((None, (name,), element))
+                taken.messages.append((None, (name,), element))
             elif kind == GROUP:
-                sequence, excluded = extra
-                members = self._groups.get(name, {})
-                locals_ = tuple(
-                    local
-                    for local, since in members.items()
-                    if since <= sequence and not (excluded and local in excluded)
-                )
-                if locals_:
-                    items.append((name, locals_, element))
+                members = self._members(name, *extra)
+                if members:
+                    taken.messages.append((name, members, element))
             elif kind == PART:
-                items.append((name, extra, element))
+                taken.messages.append((name, extra, element))
             elif kind == CREDIT:
-                credits.append((extra[0], name, extra[1]))
+                taken.credits.append((extra[0], name, extra[1]))
             elif kind == RELOAD:
                 self.load(reload())
             elif extra[1] > self._upto:
                 if kind == ADD:
                     self._add(extra[0], name, extra[1])
-                    added.append(element)
+                    taken.added.append(element)
                 elif kind == DISCARD:
                     self._discard(extra[0], name)
-        return items, credits, added
+        return taken
+
+    def _members(self, group: str, sequence: int, excluded: tuple[str, ...] | None) -> tuple[str, ...]:
+        """Return who gets a message that was sent to a group after the change `sequence`."""
+        members = self._groups.get(group, {})
+        left_out = frozenset(excluded or ())
+        return tuple(local for local, since in members.items() if since <= sequence and local not in left_out)
 
     def _add(self, group: str, local: str, sequence: int) -> None:
         self._groups.setdefault(group, {})[local] = sequence
@@ -100,3 +102,21 @@ class Membership:
         groups.discard(group)
         if not groups:
             del self._of[local]
+
+
+def spread(inbox: str, taken: Taken, limit: int, now: float) -> tuple[list[Delivery], list[Element]]:
+    """Make deliveries for a plain reader of an inbox: one for each member of a group message.
+
+    Returns:
+        At most `limit` deliveries, and the elements to put back for the rest.
+    """
+    deliveries: list[Delivery] = []
+    rest: list[Element] = []
+    for group, locals_, element in taken.messages:
+        room = limit - len(deliveries)
+        deadline, queued, _, _, body, _ = element
+        for local in locals_[:room]:
+            deliveries.append(Delivery(inbox, inbox + local, (deadline, queued, MESSAGE, local, body, None), now))
+        if len(locals_) > room:
+            rest.append((deadline, queued, PART, group or "", body, locals_[room:]))
+    return deliveries, rest

@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
-from .base import Call, Layer
+from .base import Layer
+from .calls import Call
 from .delivery import Delivery
 from .errors import LayerError, LayerUnavailable
 from .inbox import Callbacks, Inbox, Then
-from .limits import Address
-from .membership import Snapshot
+from .membership import Snapshot, spread
 from .options import from_mapping
-from .reader import Waker
+from .reader import Reader, Wanted
 from .store import Store
 from .store.element import Element
 from .waiting import Waiter, Watchers
@@ -61,11 +61,12 @@ _hubs_lock = threading.Lock()
 class MemoryLayer(Layer):
     """A channel layer within one process.
 
-    Layers of the same name share what they hold, which is gone when the last of them is closed or dropped. Messages are kept packed.
+    Layers of the same name share what they hold, which is gone when the last of them is closed or dropped. Messages
+    are kept packed.
 
     Args:
         name: What is shared; "" for a layer of its own.
-        clock: Seconds, never going back; given for a named layer only by whoever makes it first.
+        clock: Seconds, never going back. One that is moved by hand has `subscribe(callable)`, as `ManualClock` does.
         rng: Decides what `drop_rate` loses.
         options: Those of `Options`.
 
@@ -94,8 +95,9 @@ class MemoryLayer(Layer):
         self._inboxes: set[_MemoryInbox] = set()
 
     def close(self) -> None:
-        """Close this layer object: its blocked receives and later calls raise LayerUnavailable, its inboxes stop and lose their leases.
+        """Close this layer object.
 
+        Its blocked receives and all later calls raise LayerUnavailable; its inboxes stop and lose their leases.
         What it holds lives on as long as another layer of the same name does.
         """
         hub = self._hub
@@ -114,8 +116,9 @@ class MemoryLayer(Layer):
     def _closed(self) -> LayerUnavailable:
         return LayerUnavailable(f"memory://{self.name} is closed")
 
-    def _call(self, name: str, *args: Any) -> Any:
+    def _call(self, call: Call) -> Any:
         hub = self._hub or self._open()
+        name, args = call
         with hub.lock:
             return hub.calls[name](*args)
 
@@ -133,68 +136,78 @@ class MemoryLayer(Layer):
                     outcomes.append(error.with_traceback(None))
         return outcomes
 
-    def _waker(self) -> Waker:
-        return Waiter()
+    def reader(self) -> Reader:
+        """Return a place for one thread to receive at."""
+        return _MemoryReader(self)
 
-    def _take(
-        self, queues: tuple[str, ...], start: int, limit: int, timeout: float | None, waker: Waker
-    ) -> list[Delivery]:
-        assert isinstance(waker, Waiter)
-        hub = self._hub or self._open()
-        for queue in queues:
-            if queue.endswith("!"):
-                self._attach(queue)
-        until = 0.0 if timeout == 0 else _FOREVER if timeout is None else time.monotonic() + timeout
-        notified: list[str] = []  # queues whose news reached us: what we leave there must reach the next
+    def _make_inbox(self, name: str, loop: AbstractEventLoop, callbacks: Callbacks, lasting: bool) -> Inbox:
+        inbox = _MemoryInbox(self, self._hub or self._open(), name, loop, callbacks, lasting)
+        self._inboxes.add(inbox)
+        return inbox
+
+
+class _MemoryReader(Reader):
+    """Takes from the store, and sleeps until somebody puts something there."""
+
+    def __init__(self, layer: MemoryLayer) -> None:
+        super().__init__()
+        self._layer = layer
+        self._waiter = Waiter()
+
+    def wake(self) -> None:
+        self._waiter.wake()
+
+    def _take(self, wanted: Wanted, start: int, limit: int, timeout: float | None) -> list[Delivery]:
+        layer, waiter = self._layer, self._waiter
+        hub = layer._open()
+        for inbox in wanted.inboxes:
+            layer._attach(inbox)
+        until = None if timeout is None else time.monotonic() + timeout if timeout > 0 else 0.0
+        notified: list[str] = []  # queues whose news reached us: what we leave there has to reach the next
         try:
-            while not waker.take():
+            while not waiter.woken():
                 with hub.lock:
-                    if self._hub is None:
-                        raise self._closed()
-                    found = hub.take(queues, start, limit)
-                    if found is not None and found[0].endswith("!"):
+                    layer._open()
+                    found = hub.take(wanted.queues, start, limit)
+                    if found is not None and found[0] in wanted.inboxes:
                         deliveries = self._spread(hub, *found, limit)
                         if deliveries:
                             return deliveries
                         continue  # there were only notes
-                    hub.pass_on(notified)
-                    notified = []
-                    if found is None and until:
-                        waker.clear()
-                        hub.watchers.add(queues, waker)
-                        due = hub.next_due(queues)
+                    if found is None and until != 0.0:
+                        notified.clear()
+                        waiter.clear()
+                        hub.watchers.add(wanted.queues, waiter)
+                        due = hub.next_due(wanted.queues)
                 if found is not None:
-                    return self._deliveries(*found)
-                if not until:
-                    return []
+                    queue, now, elements = found
+                    return [Delivery(queue, queue, element, now) for element in elements]
+                if until == 0.0:
+                    break
                 try:
-                    left = until - time.monotonic()
-                    if left <= 0:
-                        return []
-                    if due is not None and due < left:
-                        left = due
-                    waker.wait(left)
+                    left = None if until is None else until - time.monotonic()
+                    if left is not None and left <= 0:
+                        break
+                    waiter.wait(left if due is None or (left is not None and left < due) else due)
                 finally:
                     with hub.lock:
-                        notified = hub.watchers.remove(queues, waker)
+                        notified = hub.watchers.remove(wanted.queues, waiter)
             return []
         finally:
             if notified:
                 with hub.lock:
                     hub.pass_on(notified)
 
-    def _spread(self, hub: _Hub, queue: str, now: float, elements: list[Element], limit: int) -> list[Delivery]:
-        deliveries, rest = self._open_elements(queue, now, elements, limit, lambda: hub.store.groups.snapshot(queue))
-        if rest:
-            hub.store.queues.put_back(queue, rest)
-        return deliveries
+    def _spread(self, hub: _Hub, inbox: str, now: float, elements: list[Element], limit: int) -> list[Delivery]:
+        """Open what was taken from an inbox; what is too much for this receive goes back.
 
-    def _make_inbox(
-        self, name: str, address: Address, loop: AbstractEventLoop, callbacks: Callbacks, lasting: bool
-    ) -> Inbox:
-        inbox = _MemoryInbox(self, self._hub or self._open(), name, address, loop, callbacks, lasting)
-        self._inboxes.add(inbox)
-        return inbox
+        This happens under the lock: with several threads at one inbox, its notes must be applied in order.
+        """
+        taken = self._layer._memberships[inbox].apply(elements, lambda: hub.store.groups.snapshot(inbox))
+        deliveries, rest = spread(inbox, taken, limit, now)
+        if rest:
+            hub.store.queues.put_back(inbox, rest)
+        return deliveries
 
 
 class _MemoryInbox(Inbox):
@@ -205,7 +218,6 @@ class _MemoryInbox(Inbox):
         layer: MemoryLayer,
         hub: _Hub,
         name: str,
-        address: Address,
         loop: AbstractEventLoop,
         callbacks: Callbacks,
         lasting: bool,
@@ -215,11 +227,7 @@ class _MemoryInbox(Inbox):
         self._forget = layer._inboxes.discard
         self._holder = secrets.token_hex(8)
         self._timer: TimerHandle | None = None
-        self._membership.load(
-            layer._call(
-                "lease", name, self._holder, _FOREVER, lasting, layer.group_expiry, address.capacity, address.max_bytes
-            )
-        )
+        self._membership.load(layer._call(self._checked.lease(name, self._holder, _FOREVER, lasting)))
         with hub.lock:
             self.notify()
 
@@ -258,7 +266,7 @@ class _MemoryInbox(Inbox):
         self._settle(thens, self._layer._run(calls))
 
     def _snapshot(self) -> Snapshot:
-        snapshot: Snapshot = self._layer._call("snapshot", self.name)
+        snapshot: Snapshot = self._layer._call(("snapshot", (self.name,)))
         return snapshot
 
     async def _shut(self) -> None:

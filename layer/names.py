@@ -15,6 +15,7 @@ MAX_NAME = 99
 
 _CHANNEL = re.compile(r"([A-Za-z0-9._-]+)(?:([?!])([A-Za-z0-9._-]*))?")
 _GROUP = re.compile(r"[A-Za-z0-9._-]+")
+_LOCAL = re.compile(r"[A-Za-z0-9._-]*")
 _UNIQUE = 20
 _RULE = "letters, digits and '.', '_', '-', with at most one '?' or '!' after the first character, under 100 characters"
 
@@ -40,6 +41,11 @@ def split(channel: Any) -> tuple[str, str]:
     return channel, ""
 
 
+def is_local(text: str) -> bool:
+    """Tell whether a text can stand after an inbox' `!`."""
+    return _LOCAL.fullmatch(text) is not None
+
+
 def check_receivable(channel: Any) -> None:
     """Refuse what cannot be received from.
 
@@ -57,7 +63,8 @@ def check_group(group: Any) -> None:
     """Refuse what is no group name.
 
     Raises:
-        TypeError: The name is no str, is 100 characters or longer, or holds anything but letters, digits, `.`, `_`, `-`.
+        TypeError: The name is no str, is 100 characters or longer, or holds anything but letters, digits, `.`, `_`,
+            `-`.
     """
     if not isinstance(group, str):
         raise TypeError(f"a group name must be a str, not {type(group).__name__}")

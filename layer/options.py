@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from .limits import CAPACITY, Limits
-
+CAPACITY = 1_000
 MAX_SIZE = 2 * 1024 * 1024
 
 
@@ -52,12 +51,8 @@ class Options:
             elif value <= 0:
                 raise ValueError(f"{name} must be above 0, not {value!r}")
 
-    def limits(self) -> Limits:
-        """Return the limits of channels under these options."""
-        return Limits(self.expiry, self.capacity, self.channel_capacity, self.channel_expiry)
-
     @property
-    def shown_capacity(self) -> int:
+    def plain_capacity(self) -> int:
         """The capacity of a plain channel that no pattern names."""
         return CAPACITY if self.capacity is None else self.capacity
 

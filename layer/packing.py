@@ -1,9 +1,10 @@
 """Packing messages, and refusing what cannot travel.
 
-A message is a `dict` that JSON could hold, plus byte strings (design: messages.md). It travels as MessagePack, which would take
-more than that: bytes and numbers as keys, NaN, 64-bit unsigned integers, its own extension types. Looking at every value in Python
-costs more than twice the packing itself, so we pack first, in C, and look at the *bytes*: everything that may not travel, and every
-nested dict, begins with one of a few bytes. Only where one of them occurs is the message walked (`benchmarks/layer_memory.py`).
+A message is a `dict` that JSON could hold, plus byte strings (design: messages.md). It travels as MessagePack, which
+would take more than that: bytes and numbers as keys, NaN, 64-bit unsigned integers, its own extension types. Looking
+at every value in Python costs more than twice the packing itself, so we pack first, in C, and look at the *bytes*:
+everything that may not travel, and every nested dict, begins with one of a few bytes. Only where one of them occurs
+is the message walked (`benchmarks/layer_memory.py`).
 """
 
 import math
@@ -12,8 +13,8 @@ from typing import Any
 
 import msgpack
 
-# The first bytes, in MessagePack, of what has to be looked at: fixmap, map 16/32 (their keys), float 32/64 (NaN, infinities),
-# uint 64 (may be above 2**63 - 1), ext and fixext. All other bytes are harmless wherever they occur.
+# The first bytes, in MessagePack, of what has to be looked at: fixmap, map 16/32 (their keys), float 32/64 (NaN,
+# infinities), uint 64 (may be above 2**63 - 1), ext and fixext. All other bytes are harmless wherever they occur.
 _SUSPICIOUS = frozenset([*range(0x80, 0x90), 0xDE, 0xDF, 0xCA, 0xCB, 0xCF, 0xC7, 0xC8, 0xC9, *range(0xD4, 0xD9)])
 _HARMLESS = bytes(set(range(256)) - _SUSPICIOUS)
 _PLAIN = frozenset((str, bytes, bool, type(None), bytearray, memoryview))
@@ -47,7 +48,8 @@ def pack(value: Any, place: str) -> bytes:
     """Pack any value that may travel.
 
     Args:
-        value: None, bool, signed 64-bit int, finite float, str, bytes, list or tuple, dict with str keys, nested at will.
+        value: None, bool, signed 64-bit int, finite float, str, bytes, list or tuple, dict with str keys, nested at
+            will.
         place: What the value is called in an error, such as "message".
 
     Raises:
@@ -91,7 +93,7 @@ def _str_keys(value: dict[Any, Any]) -> bool:
 
 def _travels(value: Any) -> bool:
     """Look at every value; quick, says no more than yes or no. The depth was already bounded by the packer."""
-    stack = [value] if isinstance(value, (dict, list, tuple)) else [(value,)]
+    stack: list[Any] = [(value,)]
     while stack:
         part = stack.pop()
         if isinstance(part, dict):

@@ -1,36 +1,45 @@
 """One thread's place to receive at."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import NamedTuple
 
+from . import names
 from .delivery import Delivery
-
-if TYPE_CHECKING:
-    from .base import Layer
 
 _REMEMBERED = 64
 
 
-class Waker(Protocol):
-    """What an engine's blocking wait listens to beside its queues."""
+class Wanted(NamedTuple):
+    """Channels to receive from, checked; `inboxes` are those among them that end in `!`."""
 
-    def wake(self) -> None:
-        """End the present wait, or the next one; safe from any thread and any signal handler."""
-
-    def take(self) -> bool:
-        """Tell whether it was woken, and forget it."""
+    queues: tuple[str, ...]
+    inboxes: tuple[str, ...]
 
 
-class Reader:
+class Reader(ABC):
     """Receives for one thread, and remembers where the rotation over its channels stands.
 
-    A reader belongs to one thread; only `wake` may be called from others.
+    A reader belongs to one thread; only `wake` may be called from others. An engine writes `_take` and `wake`.
     """
 
-    def __init__(self, layer: "Layer", waker: Waker) -> None:
-        self._layer = layer
-        self._waker = waker
+    def __init__(self) -> None:
+        self._wanted: dict[tuple[str, ...], Wanted] = {}
         self._turns: dict[tuple[str, ...], int] = {}
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Make a blocked `receive_batch`, or else the next one, return nothing at once.
+
+        Safe from any thread and from a signal handler.
+        """
+
+    @abstractmethod
+    def _take(self, wanted: Wanted, start: int, limit: int, timeout: float | None) -> list[Delivery]:
+        """Receive from the first queue, from the one at `start` on and around, that has something.
+
+        What was taken from an inbox goes through its `Membership`, in the order in which it was taken.
+        """
 
     def receive_batch(self, channels: Iterable[str], limit: int = 1, timeout: float | None = 0) -> list[Delivery]:
         """Take up to `limit` messages from the first channel that has any.
@@ -49,15 +58,31 @@ class Reader:
             TypeError: `channels` is empty or holds a name that cannot be received from.
             LayerUnavailable: The layer is closed or out of reach.
         """
-        names = self._layer._receivable(channels)
+        key = channels if type(channels) is tuple else _list(channels)
+        wanted = self._wanted.get(key)
+        if wanted is None:
+            wanted = self._check(key)
         if limit < 1:
             raise ValueError(f"limit must be 1 or more, not {limit!r}")
-        turn = self._turns.get(names, 0)
-        if len(self._turns) >= _REMEMBERED:
-            self._turns.clear()
-        self._turns[names] = (turn + 1) % len(names)
-        return self._layer._take(names, turn % len(names), limit, timeout, self._waker)
+        turn = self._turns[key]
+        self._turns[key] = turn + 1 if turn + 1 < len(key) else 0
+        return self._take(wanted, turn, limit, timeout)
 
-    def wake(self) -> None:
-        """Make a blocked `receive_batch`, or else the next one, return nothing at once; safe from any thread and signal handler."""
-        self._waker.wake()
+    def _check(self, channels: tuple[str, ...]) -> Wanted:
+        if not channels:
+            raise TypeError("receive takes at least one channel")
+        for channel in channels:
+            names.check_receivable(channel)
+        if len(self._wanted) >= _REMEMBERED:
+            self._wanted.clear()
+            self._turns.clear()
+        wanted = Wanted(channels, tuple(channel for channel in channels if channel.endswith("!")))
+        self._wanted[channels] = wanted
+        self._turns[channels] = 0
+        return wanted
+
+
+def _list(channels: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(channels, str):
+        raise TypeError(f"receive takes a list of channels, not the str {channels[:120]!r}")
+    return tuple(channels)

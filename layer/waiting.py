@@ -8,7 +8,8 @@ from typing import Protocol
 class Waiter:
     """One thread's wait: a semaphore that another thread, or a signal handler, releases.
 
-    It holds no lock of the layer while it waits, and waking it takes none, so a signal handler that interrupted the layer can call `wake`.
+    It holds no lock of the layer while it waits, and waking it takes none, so a signal handler that interrupted the
+    layer can call `wake`.
     """
 
     def __init__(self) -> None:
@@ -21,7 +22,7 @@ class Waiter:
         self._woken = True
         self.notify()
 
-    def take(self) -> bool:
+    def woken(self) -> bool:
         """Tell whether `wake` was called, and forget it."""
         woken, self._woken = self._woken, False
         return woken
@@ -40,7 +41,7 @@ class Waiter:
     def wait(self, timeout: float | None) -> None:
         """Sleep until it is notified, or `timeout` seconds have passed."""
         if not self._woken:
-            self._signal.acquire(timeout=-1 if timeout is None else min(max(timeout, 0.0), threading.TIMEOUT_MAX))
+            self._signal.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX))
 
 
 class Watcher(Protocol):

@@ -1,7 +1,8 @@
 """The one store: queues, groups, leases, state and dead letters, without any I/O, under a clock that is given to it.
 
-The memory engine calls it directly and the ipc broker behind its socket; `Store.calls` names what they may call. The Redis engine
-copies these semantics in scripts. A store is not safe from several threads: whoever owns it holds a lock around each call.
+The memory engine calls it directly and the ipc broker behind its socket; `Store.calls` names what they may call. The
+Redis engine copies these semantics in scripts. A store is not safe from several threads: whoever owns it holds a lock
+around each call.
 """
 
 import time
@@ -80,7 +81,7 @@ class Store:
         }
 
     def flush(self) -> None:
-        """Become empty: no messages, groups, state or dead letters. Leases and announcements stay: they tell of processes."""
+        """Drop messages, groups, state and dead letters. Leases and announcements stay: they tell of processes."""
         self.agenda.clear()
         self.queues.flush()
         self.state.flush()

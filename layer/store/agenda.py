@@ -1,7 +1,7 @@
 """What will have to be forgotten, and when: one heap for everything that expires in the store.
 
-Nothing runs in the background. Each operation of the store forgets a few entries that are due, so that the work of one operation is
-bounded and what nobody asks for any more goes all the same.
+Nothing runs in the background. Each operation of the store forgets a few entries that are due, so that the work of
+one operation is bounded and what nobody asks for any more goes all the same.
 """
 
 import heapq
@@ -15,8 +15,9 @@ Forget = Callable[[Any, float], float | None]
 class Agenda:
     """A heap of (time, what to call, key).
 
-    A `Forget` is called with the key and the time now; it returns None when it is done with the key, or the time at which it wants to
-    be called again. An owner keeps at most one or two entries a key, whatever is done to the key meanwhile.
+    A `Forget` is called with the key and the time now; it returns None when it is done with the key, or the time at
+    which it wants to be called again. An owner keeps at most one or two entries a key, whatever is done to the key
+    meanwhile.
     """
 
     BATCH = 8

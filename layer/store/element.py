@@ -12,10 +12,10 @@ An element is a plain tuple, since millions of them are made: `(deadline, queued
     PART      the group   local parts still to be served                 what is left of a GROUP after some were
     ADD       local part  (group, sequence)                              a membership note; body: packed info
     DISCARD   local part  (group, sequence)
-    RELOAD    ""          None                                           memberships changed too much for notes: load them
+    RELOAD    ""          None                                           the memberships have to be loaded anew
     CREDIT    local part  (channel, how many chunks were taken)
 
-Only MESSAGE, GROUP and PART count against capacity; all that is above them are notes from the layer to an inbox's holder.
+Only MESSAGE, GROUP and PART count against capacity; all above them are notes from the layer to an inbox' holder.
 """
 
 from typing import Any

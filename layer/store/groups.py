@@ -1,9 +1,9 @@
 """Groups in two levels: which inboxes have members, and beside it the members themselves (design: architecture.md).
 
-A send costs one element per inbox. Each inbox' holder keeps the members it holds, and learns of changes by notes that stand in its
-queue between the messages, so that what was sent after an add is seen after it. Every change has a sequence number; a GROUP element
-carries the number of the last change before it, so that a holder that loaded its members instead of following the notes still tells
-which of them a message was meant for.
+A send costs one element per inbox. Each inbox' holder keeps the members it holds, and learns of changes by notes that
+stand in its queue between the messages, so that what was sent after an add is seen after it. Every change has a
+sequence number; a GROUP element carries the number of the last change before it, so that a holder that loaded its
+members instead of following the notes still tells which of them a message was meant for.
 
 What becomes of an inbox that nobody reads:
 
@@ -224,7 +224,7 @@ class Groups:
         inbox.lease = self._clock()
         inbox.holder = None
         if not inbox.lasting:
-            self._forget_members(inbox)
+            self._forget_members(inbox, inbox.lease)
             self._queues.drop(name)
 
     def attach(self, name: str, holder: str, life: float, capacity: int, max_bytes: int | None) -> Snapshot | None:
@@ -254,16 +254,14 @@ class Groups:
         ]
 
     def flush(self) -> None:
-        """Drop all groups; leases stay, and their holders are told."""
+        """Drop all groups; leases stay, and whoever holds an inbox is told."""
         now = self._clock()
         self._groups.clear()
         self.dropped = 0
-        self._inboxes = {name: inbox for name, inbox in self._inboxes.items() if inbox.lease is not None}
         for name, inbox in self._inboxes.items():
             inbox.groups.clear()
             self._agenda.add(now + inbox.life, self._sweep_inbox, name)
-            if inbox.noted(now):
-                self._queues.note(name, (_FOREVER, now, RELOAD, "", None, None), now)
+            self._reload(inbox, now)
 
     # what the above is made of
 
@@ -288,20 +286,28 @@ class Groups:
     def _met(self, name: str, now: float) -> _Inbox | None:
         """Return an inbox whose memberships hold; remove those of one that is gone."""
         inbox = self._inboxes.get(name)
-        if inbox is not None and inbox.alive(now):
-            return inbox
-        self._forget_members(inbox)
-        return None
+        if inbox is not None and not inbox.alive(now):
+            self._forget_members(inbox, now)
+            return None
+        return inbox
 
     def _note(self, inbox: _Inbox, kind: int, local: str, info: Any, extra: tuple[str, int], now: float) -> None:
         if not inbox.noted(now):
             return
-        deadline = _FOREVER if inbox.lease is not None else inbox.until
         if self._queues.notes(inbox.name) >= MAX_NOTES:
             self._queues.drop_notes(inbox.name)
-            self._queues.note(inbox.name, (deadline, now, RELOAD, "", None, None), now)
+            inbox.holder = inbox.holder or "nobody yet"  # who comes does not find all notes any more
+            self._reload(inbox, now)
         else:
+            deadline = _FOREVER if inbox.lease is not None else inbox.until
             self._queues.note(inbox.name, (deadline, now, kind, local, info, extra), now)
+
+    def _reload(self, inbox: _Inbox, now: float) -> None:
+        """Tell whoever follows an inbox' notes to begin again from what the store has."""
+        if inbox.lease is not None and inbox.lease > now:
+            self._queues.note(inbox.name, (_FOREVER, now, RELOAD, "", None, None), now)
+        elif inbox.lease is None and inbox.holder is not None:
+            self._queues.note(inbox.name, (now + inbox.life, now, RELOAD, "", None, None), now)
 
     def _remove(self, group: str, queue: str, local: str) -> bool:
         found = self._groups[group]
@@ -313,17 +319,18 @@ class Groups:
             self._inboxes[queue].groups.discard(group)
         return True
 
-    def _forget_members(self, inbox: _Inbox | None) -> None:
-        if inbox is not None:
+    def _forget_members(self, inbox: _Inbox, now: float) -> None:
+        if inbox.groups:
             for group in inbox.groups:
                 del self._groups[group].inboxes[inbox.name]
-            if inbox.groups and inbox.lease is None:  # a plain reader may still come
-                now = self._clock()
-                self._queues.note(inbox.name, (now + inbox.life, now, RELOAD, "", None, None), now)
             inbox.groups.clear()
+            self._reload(inbox, now)
 
     def _sweep_group(self, group: str, now: float) -> float | None:
-        """Drop a group in which nobody is left. Only here, so that joining and leaving all day long costs one agenda entry."""
+        """Drop a group in which nobody is left.
+
+        Only here, so that joining and leaving all day long costs one entry in the agenda.
+        """
         found = self._groups[group]
         found.plain = {channel: plain for channel, plain in found.plain.items() if plain.until > now}
         if found.plain or found.inboxes:
@@ -336,7 +343,7 @@ class Groups:
         inbox = self._inboxes[name]
         if inbox.alive(now):
             return now + inbox.life
-        self._forget_members(inbox)
+        self._forget_members(inbox, now)
         if inbox.lease is not None and inbox.lease + inbox.life > now:
             return inbox.lease + inbox.life
         del self._inboxes[name]

@@ -10,15 +10,15 @@ HEARD = 60.0
 class Listeners:
     """Announcements of workers and servers.
 
-    A listener is gone LEASE seconds after it last announced itself; a channel counts as listened to for HEARD seconds, so that a
-    restart of the workers is not noticed.
+    A listener is gone LEASE seconds after it last announced itself; a channel counts as listened to for HEARD
+    seconds, so that a restart of the workers is not noticed.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._listeners: dict[str, tuple[bytes, float]] = {}
-        # Channel → (whether in order, until when), and what listening() made of it: each replaced as a whole, so that they can be read
-        # without a lock.
+        # Channel → (whether in order, until when), and what listening() made of it: each replaced as a whole, so that
+        # they can be read without a lock.
         self._heard: dict[str, tuple[bool, float]] = {}
         self._made: tuple[object, Mapping[str, bool], float] = (None, {}, 0.0)
 
@@ -39,7 +39,7 @@ class Listeners:
         return {name: info for name, (info, until) in self._listeners.items() if until > now}
 
     def listening(self) -> Mapping[str, bool]:
-        """Return the channels announced within the last HEARD seconds → whether in order; cheap, safe from any thread."""
+        """Return channels announced within the last HEARD seconds → whether in order; cheap, safe from any thread."""
         heard, made, now = self._heard, self._made, self._clock()
         if made[0] is not heard or made[2] <= now:
             live = {channel: entry for channel, entry in heard.items() if entry[1] > now}

@@ -2,153 +2,181 @@
 
 import heapq
 from collections import deque
+from collections.abc import Iterator
 from itertools import count
 
 from .element import PART, Element
 from .meter import Meter
 
-# due time, order, key, the element as it will be queued, and the capacity it was sent under
-Waiting = tuple[float, int, str | None, Element, int]
+_FOREVER = float("inf")
 _order = count()
+
+# due, order, key, the element as it will be queued, and the capacity it was sent under
+Delayed = tuple[float, int, str | None, Element, int]
 
 
 class Queue:
     """A FIFO of elements with deadlines, and a heap of delayed ones.
 
-    It enforces nothing by itself; `Queues` asks it. A single-reader queue (`?`) has one deadline for all that is in it.
+    It keeps the books; `Queues` decides. A single-reader queue (`?`) has one deadline for all that is in it.
+
+    Attributes:
+        items: What can be taken.
+        delayed: What is not due, or is due and waits for room.
+        used: How many messages count against capacity, delayed ones too; notes do not.
+        size: Bytes of those messages.
+        deadline: When a single-reader queue expires.
+        life: For how long each send or receive renews it.
+        credit: The channel of an inbox that is told as its chunks are taken.
     """
 
     __slots__ = (
-        "_keys", "_ordered", "_soonest", "credit", "deadline", "delayed", "full", "items", "life", "name", "notes", "sent",
-        "single", "size",
+        "_keys", "_ordered", "_soonest", "credit", "deadline", "delayed", "full", "items", "life", "name", "sent",
+        "single", "size", "used",
     )  # fmt: skip
 
     def __init__(self, name: str, sent: Meter, full: Meter) -> None:
         self.name = name
+        self.single = "?" in name
         self.sent = sent
         self.full = full
         self.items: deque[Element] = deque()
-        self.single = "?" in name
-        self.notes = 0  # elements that do not count against capacity
-        self.size = 0  # bytes of bodies that do
-        self.delayed: list[Waiting] = []
-        self._keys: dict[str, Waiting] = {}
-        # Deadlines that never go back need no search for expired elements behind the head.
+        self.delayed: list[Delayed] = []
+        self.used = 0
+        self.size = 0
+        self.life = self.deadline = _FOREVER
+        self.credit: str | None = None
+        self._keys: dict[str, Delayed] = {}
+        # While deadlines only rise from head to tail, nothing expired stands behind the head, and nobody has to
+        # search for it.
         self._ordered = True
-        self._soonest = float("inf")
-        self.life = self.deadline = float("inf")  # of a single-reader queue
-        self.credit: str | None = None  # the channel that is told as chunks of a single-reader queue are taken
-
-    def used(self) -> int:
-        """Return how many messages count against capacity."""
-        return len(self.items) - self.notes + len(self.delayed)
+        self._soonest = _FOREVER
 
     def append(self, element: Element) -> None:
         """Put an element at the tail."""
-        self._count_in(element)
-        items = self.items
-        deadline = element[0]
-        if not items:
+        deadline, _, kind, _, body, _ = element
+        if kind <= PART:
+            self.used += 1
+            self.size += len(body)
+        if not self.items:
             self._ordered, self._soonest = True, deadline
-        elif deadline < items[-1][0]:
-            self._ordered = False
-        if deadline < self._soonest:
-            self._soonest = deadline
-        items.append(element)
+        else:
+            if deadline < self.items[-1][0]:
+                self._ordered = False
+            if deadline < self._soonest:
+                self._soonest = deadline
+        self.items.append(element)
 
     def prepend(self, element: Element) -> None:
         """Put an element at the head."""
-        self._count_in(element)
-        deadline = element[0]
+        deadline, _, kind, _, body, _ = element
+        if kind <= PART:
+            self.used += 1
+            self.size += len(body)
         if self.items and deadline > self.items[0][0]:
             self._ordered = False
         if deadline < self._soonest:
             self._soonest = deadline
         self.items.appendleft(element)
 
-    def pop(self, now: float) -> Element | None:
-        """Take the first element that has not expired; None if there is none."""
+    def take(self, limit: int, now: float) -> list[Element]:
+        """Take the first elements that have not expired, dropping those before them that have."""
         items = self.items
-        while items:
+        taken: list[Element] = []
+        while items and len(taken) < limit:
             element = items.popleft()
-            self._count_out(element)
+            if element[2] <= PART:
+                self.used -= 1
+                self.size -= len(element[4])
             if element[0] > now or self.single:
-                return element
-        return None
-
-    def _count_in(self, element: Element) -> None:
-        if element[2] > PART:
-            self.notes += 1
-        else:
-            self.size += len(element[4])
+                taken.append(element)
+        return taken
 
     def trim(self, now: float) -> None:
         """Drop all that has expired, wherever it stands."""
+        items = self.items
         if self.single:
             if self.deadline <= now:
                 self.clear()
             return
-        items = self.items
         while items and items[0][0] <= now:
-            self._count_out(items.popleft())
+            self._forget(items.popleft())
         if not self._ordered and self._soonest <= now:
-            kept = deque(element for element in items if element[0] > now)
             for element in items:
                 if element[0] <= now:
-                    self._count_out(element)
-            self.items = kept
-            self._soonest = min((element[0] for element in kept), default=float("inf"))
+                    self._forget(element)
+            self.items = deque(element for element in items if element[0] > now)
+            self._soonest = min((element[0] for element in self.items), default=_FOREVER)
 
-    def _count_out(self, element: Element) -> None:
-        if element[2] > PART:
-            self.notes -= 1
+    def notes(self) -> int:
+        """Return how many notes stand in it."""
+        return len(self.items) - self.used + len(self.delayed)
+
+    def messages(self) -> Iterator[Element]:
+        """Go through the messages that can be taken, without the notes."""
+        return (element for element in self.items if element[2] <= PART)
+
+    def clear(self) -> None:
+        """Drop everything, delayed or not, but keep the counts."""
+        self.items.clear()
+        self.delayed.clear()
+        self._keys.clear()
+        self.used = self.size = 0
+
+    def keep(self, notes: bool) -> None:
+        """Keep only the notes, or only what is no note."""
+        kept = [element for element in self.items if (element[2] > PART) == notes]
+        if notes:
+            self.clear()
         else:
-            self.size -= len(element[4])
+            self.used = len(self.delayed)
+            self.size = sum(len(delayed[3][4]) for delayed in self.delayed)
+            self.items.clear()
+        for element in kept:
+            self.append(element)
 
     # delayed messages
 
     def delay(self, due: float, key: str | None, element: Element, capacity: int) -> None:
-        """Keep an element until `due`."""
-        waiting = (due, next(_order), key, element, capacity)
-        heapq.heappush(self.delayed, waiting)
+        """Keep an element until it is due."""
+        delayed = (due, next(_order), key, element, capacity)
+        heapq.heappush(self.delayed, delayed)
+        self.used += 1
         self.size += len(element[4])
         if key is not None:
-            self._keys[key] = waiting
+            self._keys[key] = delayed
 
     def waits(self, key: str) -> bool:
-        """Tell whether a delayed message with this key is waiting."""
+        """Tell whether a delayed message has this key."""
         return key in self._keys
 
     def cancel(self, key: str) -> bool:
         """Remove the delayed message with this key; False if there is none."""
-        waiting = self._keys.pop(key, None)
-        if waiting is None:
+        delayed = self._keys.pop(key, None)
+        if delayed is None:
             return False
-        self.delayed.remove(waiting)
+        self.delayed.remove(delayed)
         heapq.heapify(self.delayed)
-        self.size -= len(waiting[3][4])
+        self._forget(delayed[3])
         return True
 
     def promote(self, now: float) -> None:
-        """Move what has become due into the queue, as far as there is room for it."""
+        """Move what has become due to the tail, as far as there is room for it."""
         delayed = self.delayed
         while delayed and delayed[0][0] <= now:
-            due, _, key, element, capacity = delayed[0]
-            if element[0] > now and len(self.items) - self.notes >= capacity:
-                self.trim(now)
-                if len(self.items) - self.notes >= capacity:
-                    break
+            _, _, key, element, capacity = delayed[0]
+            if element[0] > now or self.single:
+                if self.used - len(delayed) >= capacity:
+                    self.trim(now)
+                    if self.used - len(delayed) >= capacity:
+                        break
+                self.append(element)
             heapq.heappop(delayed)
+            self._forget(element)
             if key is not None:
                 del self._keys[key]
-            self.size -= len(element[4])
-            if element[0] > now:
-                self.append(element)
 
-    def clear(self) -> None:
-        """Drop everything, waiting or not, but keep the counts."""
-        self.items.clear()
-        self.delayed.clear()
-        self._keys.clear()
-        self.notes = self.size = 0
-        self._ordered, self._soonest = True, float("inf")
+    def _forget(self, element: Element) -> None:
+        if element[2] <= PART:
+            self.used -= 1
+            self.size -= len(element[4])

@@ -2,14 +2,16 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 from ..errors import ChannelFull
 from .agenda import Agenda
-from .element import CREDIT, MESSAGE, PART, Element
+from .element import CREDIT, MESSAGE, Element
 from .meter import Meter
 from .queue import Queue
 
+_FOREVER = float("inf")
 SWEEP = 60.0  # how often a queue is looked at that nobody takes from
 _RETIRED = 1000  # counts of queues that are gone, kept for statistics
 
@@ -84,24 +86,28 @@ class Queues:
         queue = self._queues.get(name)
         if queue is None:
             queue = self._open(name, now)
+        if queue.single:
+            queue.trim(now)
         if queue.delayed:
             queue.promote(now)
-        if once is not None and self._once.get((name, once), 0.0) > now:
+        if once is not None and self._once.get((name, once), now) > now:
             return False
+        replaced = key is not None and queue.waits(key)
+        if (
+            (queue.used >= capacity or (max_bytes is not None and queue.size + len(body) > max_bytes))
+            and not (last or replaced)
+            and not self._make_room(queue, len(body), capacity, max_bytes, now)
+        ):
+            queue.full.count += 1
+            raise ChannelFull(f"{name} is full: {queue.used} messages wait there, its capacity is {capacity}")
+        if key is not None and replaced:
+            queue.cancel(key)
         if queue.single:
-            if queue.deadline <= now:
-                queue.clear()
             queue.life = expiry
             queue.deadline = now + delay + expiry
             if credit is not None:
                 queue.credit = credit
-        replaces = key is not None and queue.waits(key)
-        if not last and not replaces and not self._has_room(queue, len(body), capacity, max_bytes, now):
-            queue.full.count += 1
-            raise ChannelFull(f"{name} is full: {queue.used()} messages wait there, its capacity is {capacity}")
-        if replaces:
-            queue.cancel(key)  # type: ignore[arg-type]
-        if delay > 0:
+        if delay:
             due = now + delay
             queue.delay(due, key, (due + expiry, due, MESSAGE, local, body, None), capacity)
         else:
@@ -118,15 +124,16 @@ class Queues:
         queue = self._queues.get(name)
         if queue is None:
             queue = self._open(name, now)
-        if queue.delayed:
-            queue.promote(now)
         if queue.single:
             queue.trim(now)
-            queue.deadline = element[0]
-            queue.life = element[0] - now
-        if not self._has_room(queue, len(element[4]), capacity, max_bytes, now):
+        if queue.delayed:
+            queue.promote(now)
+        if not self._make_room(queue, len(element[4]), capacity, max_bytes, now):
             queue.full.count += 1
             return False
+        if queue.single:
+            queue.deadline = element[0]
+            queue.life = element[0] - now
         queue.append(element)
         queue.sent.count += 1
         if name in self._watched:
@@ -143,9 +150,9 @@ class Queues:
             self._notify(name)
 
     def notes(self, name: str) -> int:
-        """Return how many notes wait in an inbox."""
+        """Return how many notes stand in an inbox."""
         queue = self._queues.get(name)
-        return queue.notes if queue else 0
+        return queue.notes() if queue else 0
 
     def cancel(self, name: str, key: str) -> bool:
         """Remove a delayed message; False if none with this key waits any more."""
@@ -170,25 +177,18 @@ class Queues:
             queue = queues.get(names[index % count])
             if queue is None:
                 continue
+            if queue.single:
+                queue.trim(now)
             if queue.delayed:
                 queue.promote(now)
-            if queue.single:
-                if queue.deadline <= now:
-                    queue.clear()
-                queue.deadline = now + queue.life
             if not queue.items:
                 continue
-            taken = []
-            while len(taken) < limit:
-                element = queue.pop(now)
-                if element is None:
-                    break
-                taken.append(element)
-            if queue.delayed:
-                queue.promote(now)
+            taken = queue.take(limit, now)
             if taken:
-                if queue.credit is not None:
-                    self._give_credit(queue, len(taken), now)
+                if queue.single:
+                    queue.deadline = now + queue.life
+                    if queue.credit is not None:
+                        self._give_credit(queue.credit, queue, len(taken), now)
                 return queue.name, now, taken
         return None
 
@@ -202,7 +202,7 @@ class Queues:
             queue.trim(now)
         for element in reversed(elements):
             queue.prepend(element)
-            if queue.single and queue.life == float("inf"):
+            if queue.single and queue.life == _FOREVER:
                 queue.life = element[0] - element[1]
         if queue.single:
             queue.deadline = now + queue.life
@@ -222,42 +222,28 @@ class Queues:
     def peek(self, name: str, limit: int) -> list[bytes]:
         """Return the first packed messages of a queue without taking them."""
         queue = self._live(name, self._clock())
-        bodies: list[bytes] = []
-        for element in queue.items if queue else ():
-            if len(bodies) >= limit:
-                break
-            if element[2] <= PART:
-                bodies.append(element[4])
-        return bodies
+        return [element[4] for element in islice(queue.messages(), limit)] if queue else []
 
     def purge(self, name: str) -> int:
         """Drop all messages of a queue, delayed ones too; notes stay. Return how many were dropped."""
         queue = self._live(name, self._clock())
         if queue is None:
             return 0
-        dropped = queue.used()
-        notes = [element for element in queue.items if element[2] > PART]
-        queue.clear()
-        for element in notes:
-            queue.append(element)
+        dropped = queue.used
+        queue.keep(notes=True)
         return dropped
 
     def drop(self, name: str) -> None:
-        """Forget a queue with all that is in it."""
+        """Drop all that is in a queue."""
         queue = self._queues.get(name)
         if queue is not None:
             queue.clear()
 
     def drop_notes(self, name: str) -> None:
-        """Drop the notes that wait in an inbox."""
+        """Drop the notes that stand in an inbox."""
         queue = self._queues.get(name)
-        if queue is not None and queue.notes:
-            kept = [element for element in queue.items if element[2] <= PART]
-            delayed = queue.size - sum(len(element[4]) for element in kept)
-            queue.items.clear()
-            queue.notes, queue.size = 0, delayed
-            for element in kept:
-                queue.append(element)
+        if queue is not None:
+            queue.keep(notes=False)
 
     def flush(self) -> None:
         """Drop all messages, marks and counts."""
@@ -277,7 +263,7 @@ class Queues:
         return {
             "messages_count": self._all_sent.count,
             "messages_count_per_second": self._all_sent.rate(now),
-            "messages_pending": sum(queue.used() for queue in live),
+            "messages_pending": sum(queue.used for queue in live),
             "messages_max_age": max((_age(queue, now) for queue in live), default=0.0),
             "channel_full_count": self._all_full.count,
             "channel_full_count_per_second": self._all_full.rate(now),
@@ -291,7 +277,7 @@ class Queues:
         return {
             "messages_count": sent.count,
             "messages_count_per_second": sent.rate(now),
-            "messages_pending": queue.used() if queue else 0,
+            "messages_pending": queue.used if queue else 0,
             "messages_max_age": _age(queue, now) if queue else 0.0,
             "channel_full_count": full.count,
             "channel_full_count_per_second": full.rate(now),
@@ -332,13 +318,13 @@ class Queues:
         return queue
 
     @staticmethod
-    def _has_room(queue: Queue, size: int, capacity: int, max_bytes: int | None, now: float) -> bool:
-        for attempt in (True, False):
-            used = len(queue.items) - queue.notes + len(queue.delayed)
-            if used < capacity and (max_bytes is None or queue.size + size <= max_bytes or not used):
-                return True
-            if attempt:
+    def _make_room(queue: Queue, size: int, capacity: int, max_bytes: int | None, now: float) -> bool:
+        """Drop what has expired, if there is no room as it is; tell whether there is then."""
+        for trimmed in (False, True):
+            if trimmed:
                 queue.trim(now)
+            if queue.used < capacity and (max_bytes is None or queue.size + size <= max_bytes or not queue.used):
+                return True
         return False
 
     def _mark(self, mark: tuple[str, str], until: float) -> None:
@@ -352,11 +338,10 @@ class Queues:
         self._once.pop(mark, None)
         return None
 
-    def _give_credit(self, queue: Queue, count: int, now: float) -> None:
-        inbox, _, local = (queue.credit or "").partition("!")
-        element = (now + queue.life, now, CREDIT, local, b"", (queue.name, count))
-        self.note(inbox + "!", element, now)
+    def _give_credit(self, channel: str, queue: Queue, count: int, now: float) -> None:
+        inbox, _, local = channel.partition("!")
+        self.note(inbox + "!", (now + queue.life, now, CREDIT, local, None, (queue.name, count)), now)
 
 
 def _age(queue: Queue, now: float) -> float:
-    return next((now - element[1] for element in queue.items if element[2] <= PART), 0.0)
+    return next((now - element[1] for element in queue.messages()), 0.0)

@@ -19,7 +19,8 @@ class _Entry:
 class State:
     """A table of key → value, version, deadline.
 
-    Versions are counted over the whole table, so that a key that was deleted and made again never has a version it had before.
+    Versions are counted over the whole table, so that a key that was deleted and made again never has a version it
+    had before.
     """
 
     def __init__(self, clock: Callable[[], float], agenda: Agenda) -> None:

@@ -1,0 +1,191 @@
+"""Checking what a layer is asked for, and turning it into calls of the store: the same rules in every engine.
+
+Names, capacities, sizes and what may travel are all looked at here, before anything leaves. A call is a name out of
+`Store.calls` and its arguments: plain values that any engine can carry to wherever its store is.
+"""
+
+import math
+import random
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from . import names
+from .errors import MessageTooLarge
+from .limits import Address, Limits
+from .options import Options
+from .packing import pack, pack_message, pack_trusted
+from .store.letters import TRACEBACK
+
+Call = tuple[str, tuple[Any, ...]]
+
+_MAX_KEY = 255
+_MAX_REASON = 1000
+
+
+class Calls:
+    """Makes calls for one layer.
+
+    Every method raises TypeError for what can never be right and MessageTooLarge for what is over `max_size`.
+
+    Args:
+        options: The layer's.
+        rng: Decides which sends `drop_rate` loses.
+    """
+
+    def __init__(self, options: Options, rng: random.Random | None = None) -> None:
+        self._options = options
+        self._max_size = options.max_size
+        self._drop_rate = options.drop_rate
+        self._random = (rng or random.Random()).random
+        self._find = Limits(options).find
+
+    def put(
+        self,
+        channel: str,
+        message: dict[str, Any],
+        expiry: float | None = None,
+        delay: float = 0,
+        key: str | None = None,
+        once: str | None = None,
+        window: float = 600,
+        credit: str | None = None,
+        last: bool = False,
+        trusted: bool = False,
+    ) -> Call | None:
+        """Make the call of a send; None if it is lost on purpose.
+
+        Args:
+            credit: The channel of an inbox that is told as chunks are taken.
+            last: Ignores capacity.
+            trusted: The message need not be looked at: this program made it.
+        """
+        address, local = self._find(channel)
+        body = pack_trusted(message) if trusted else pack_message(message)
+        if len(body) > self._max_size:
+            raise self._too_large(body, channel)
+        queue, capacity, max_bytes, seconds = address
+        if self._drop_rate and "?" not in queue and self._random() < self._drop_rate:
+            return None
+        if expiry is not None:
+            seconds = _seconds("expiry", expiry)
+        if not delay and key is None and once is None and credit is None and not last:
+            return "put", (queue, local, body, seconds, capacity, max_bytes)
+        _seconds("delay", delay)
+        if key is not None:
+            _key("key", key)
+        if once is not None:
+            _key("once", once)
+            _seconds("window", window)
+        return "put", (queue, local, body, seconds, capacity, max_bytes, delay, key, once, window, credit, last)
+
+    def cancel(self, channel: str, key: str) -> Call:
+        """Make the call that removes a delayed message."""
+        return "cancel", (self.queue(channel), _key("key", key))
+
+    def queue(self, channel: str) -> str:
+        """Return the queue behind a channel."""
+        return self._find(channel)[0].queue
+
+    def name(self, channel: str) -> str:
+        """Return a channel's name, after checking it."""
+        self._find(channel)
+        return channel
+
+    def group_add(self, group: str, channel: str, info: Any) -> Call:
+        """Make the call that adds a channel to a group."""
+        names.check_group(group)
+        address, local = self._find(channel)
+        packed = None if info is None else self._sized(pack(info, "info"), "info")
+        return "group_add", (group, address.queue, local, packed, *self._life(address))
+
+    def group_discard(self, group: str, channel: str) -> Call:
+        """Make the call that removes a channel from a group."""
+        names.check_group(group)
+        address, local = self._find(channel)
+        return "group_discard", (group, address.queue, local)
+
+    def group_members(self, group: str) -> Call:
+        """Make the call that asks for a group's members."""
+        names.check_group(group)
+        return "group_members", (group,)
+
+    def send_group(
+        self, group: str, message: dict[str, Any], exclude: str | Iterable[str] | None, trusted: bool = False
+    ) -> Call | None:
+        """Make the call of a group send; None if it is lost on purpose."""
+        names.check_group(group)
+        body = self._sized(pack_trusted(message) if trusted else pack_message(message), group)
+        excluded: dict[str, list[str]] = {}
+        for channel in (exclude,) if isinstance(exclude, str) else exclude or ():
+            address, local = self._find(channel)
+            excluded.setdefault(address.queue, []).append(local)
+        if self._drop_rate and self._random() < self._drop_rate:
+            return None
+        return "send_group", (group, body, self._options.expiry, excluded)
+
+    def get_state(self, key: str) -> Call:
+        """Make the call that reads a value."""
+        return "get_state", (_key("key", key),)
+
+    def put_state(self, key: str, value: Any, ttl: float, if_version: int | None) -> Call:
+        """Make the call that sets a value."""
+        _key("key", key)
+        if if_version is not None and (not isinstance(if_version, int) or isinstance(if_version, bool)):
+            raise TypeError(f"if_version must be an int or None, not {if_version!r:.100}")
+        return "put_state", (key, self._sized(pack(value, "value"), f"state {key}"), _seconds("ttl", ttl), if_version)
+
+    def delete_state(self, key: str) -> Call:
+        """Make the call that removes a value."""
+        return "delete_state", (_key("key", key),)
+
+    def increment_state(self, key: str, window: float) -> Call:
+        """Make the call that counts."""
+        return "increment_state", (_key("key", key), _seconds("window", window))
+
+    def announce(self, listener: str, info: Mapping[str, Any] | None) -> Call:
+        """Make the call that tells who is alive."""
+        _key("listener", listener)
+        if info is None:
+            return "announce", (listener, None, {})
+        if not isinstance(info, Mapping) or not isinstance(info.get("channels", {}), Mapping):
+            raise TypeError(f'info must be a dict such as {{"channels": {{"http.request": False}}}}, not {info!r:.100}')
+        body = self._sized(pack(dict(info), "info"), listener)
+        return "announce", (listener, body, {name: bool(ordered) for name, ordered in info.get("channels", {}).items()})
+
+    def dead_letter(self, channel: str, message: dict[str, Any], reason: str, traceback: str, tries: int) -> Call:
+        """Make the call that keeps a dead letter; only the end of a long traceback is kept."""
+        body = self._sized(pack_message(message), self.name(channel))
+        text = str(traceback).encode(errors="replace")[-TRACEBACK:].decode(errors="ignore")
+        return "dead_letter", (secrets.token_hex(8), channel, body, str(reason)[:_MAX_REASON], text, int(tries))
+
+    def lease(self, inbox: str, holder: str, ttl: float, lasting: bool) -> Call:
+        """Make the call that takes an inbox for a server."""
+        return "lease", (inbox, holder, ttl, lasting, *self._life(self._find(inbox)[0]))
+
+    def attach(self, inbox: str, holder: str) -> Call:
+        """Make the call that lets a plain reader follow an inbox' notes."""
+        return "attach", (inbox, holder, *self._life(self._find(inbox)[0]))
+
+    def _life(self, address: Address) -> tuple[float, int, int | None]:
+        return self._options.group_expiry, address.capacity, address.max_bytes
+
+    def _sized(self, body: bytes, place: str) -> bytes:
+        if len(body) > self._max_size:
+            raise self._too_large(body, place)
+        return body
+
+    def _too_large(self, body: bytes, place: str) -> MessageTooLarge:
+        return MessageTooLarge(f"{place}: {len(body)} bytes packed, but max_size is {self._max_size}")
+
+
+def _key(what: str, key: Any) -> str:
+    if not isinstance(key, str) or not 0 < len(key) <= _MAX_KEY:
+        raise TypeError(f"{what} must be a str of 1 to {_MAX_KEY} characters, not {key!r:.100}")
+    return key
+
+
+def _seconds(what: str, seconds: Any) -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds) or seconds < 0:
+        raise TypeError(f"{what} must be a number of seconds, 0 or more, not {seconds!r:.100}")
+    return seconds
