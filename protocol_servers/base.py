@@ -23,8 +23,7 @@ from .loops import loop_of
 from .timers import TimerWheel
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IProtocolFactory
-    from twisted.internet.protocol import DatagramProtocol
+    from twisted.internet.protocol import DatagramProtocol, Factory
 
     from ..layer import Inbox, Layer
 
@@ -165,7 +164,7 @@ class ProtocolServer:
         await self._end()
         return in_time
 
-    async def listen_on(self, descriptions: Iterable[str], factory: IProtocolFactory, scheme: str) -> None:
+    async def listen_on(self, descriptions: Iterable[str], factory: Factory, scheme: str) -> None:
         """Serve ``factory`` on every endpoint and add it to `ports`.
 
         Args:

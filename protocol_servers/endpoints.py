@@ -26,7 +26,7 @@ from twisted.python.systemd import ListenFDs
 from ..operations.errors import StartError, UsageError
 from .loops import as_future, loop_of
 from .tls import server_context
-from .transport import HANDSHAKE_TIMEOUT, SHUTDOWN_TIMEOUT, Acceptor
+from .transport import HANDSHAKE_TIMEOUT, LINGER, Acceptor
 
 BACKLOG = 1024
 
@@ -159,7 +159,8 @@ async def listen_all(
     *,
     default_interface: str = "127.0.0.1",
     reuse_port: bool = False,
-    linger: float = 30.0,
+    handshake_timeout: float = HANDSHAKE_TIMEOUT,
+    linger: float = LINGER,
 ) -> list[Port]:
     """Listen on every description or on none.
 
@@ -169,6 +170,7 @@ async def listen_all(
         factory: A Twisted factory; builds the protocol of each connection.
         default_interface: What is bound where a description names no ``interface``.
         reuse_port: Share the ports with other processes (``SO_REUSEPORT``).
+        handshake_timeout: Seconds that the TLS handshake of an ``ssl:`` endpoint may take.
         linger: Seconds that a closing connection may make no progress before it is cut.
 
     Raises:
@@ -183,7 +185,8 @@ async def listen_all(
             if listen is None:
                 ports.append(await _foreign(reactor, description, factory))
                 continue
-            acceptor = Acceptor(loop_of(reactor), factory, tls=description.kind == "ssl", linger=linger)
+            loop = loop_of(reactor)
+            acceptor = Acceptor(loop, factory, handshake_timeout=handshake_timeout, linger=linger)
             ports.append(await listen(description, acceptor, default_interface, reuse_port))
             factory.doStart()
     except BaseException:
@@ -233,7 +236,7 @@ def _port(server: asyncio.AbstractServer, acceptor: Acceptor, close: Callable[[]
         ", ".join(_text(name) for name in names),
         closing,
         number=names[0][1] if isinstance(names[0], tuple) else None,
-        tls=acceptor.tls,
+        tls=acceptor.context is not None,
         transports=acceptor.transports,
     )
 
@@ -246,45 +249,39 @@ def _text(name: Any) -> str:
 
 
 async def _tcp(
-    description: Description, acceptor: Acceptor, default_interface: str, reuse_port: bool, *, secure: bool = False
+    description: Description,
+    acceptor: Acceptor,
+    default_interface: str,
+    reuse_port: bool,
+    options: Collection[str] = ("interface", "backlog"),
 ) -> Port:
-    names = {"interface", "backlog"}
-    description.only(1, names | {"privateKey", "certKey"} if secure else names)
+    description.only(1, options)
     host, port = description.host_and_port(default_interface)
     backlog = description.number(description.options.get("backlog", str(BACKLOG)), "backlog", 65535)
-    tls: dict[str, Any] = {}
-    if secure:
-        tls = {
-            "ssl": _context(description),
-            "ssl_handshake_timeout": HANDSHAKE_TIMEOUT,
-            "ssl_shutdown_timeout": SHUTDOWN_TIMEOUT,
-        }
     try:
         server = await acceptor.loop.create_server(
-            acceptor, host, port, backlog=backlog, reuse_address=True, reuse_port=reuse_port, **tls
+            acceptor, host, port, backlog=backlog, reuse_address=True, reuse_port=reuse_port
         )
     except OSError as error:
         raise description.refused(error, host, port) from error
     return _port(server, acceptor)
 
 
-def _context(description: Description) -> ssl.SSLContext:
+async def _ssl(description: Description, acceptor: Acceptor, default_interface: str, reuse_port: bool) -> Port:
     key = description.options.get("privateKey", "server.pem")
     certificate = description.options.get("certKey", key)
     try:
-        return server_context(certificate, key)
+        acceptor.context = server_context(certificate, key)
     except OSError as error:
         raise UsageError(
             f"{description.text}: certificate {certificate} with key {key} cannot be used: {error.strerror or error}"
         ) from error
+    options = ("interface", "backlog", "privateKey", "certKey")
+    return await _tcp(description, acceptor, default_interface, reuse_port, options)
 
 
 async def _tcp6(description: Description, acceptor: Acceptor, _default: str, reuse_port: bool) -> Port:
     return await _tcp(description, acceptor, "::1", reuse_port)
-
-
-async def _ssl(description: Description, acceptor: Acceptor, default_interface: str, reuse_port: bool) -> Port:
-    return await _tcp(description, acceptor, default_interface, reuse_port, secure=True)
 
 
 async def _unix(description: Description, acceptor: Acceptor, _default: str, _reuse_port: bool) -> Port:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Callable, Iterable
@@ -20,10 +21,13 @@ from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer  # type: ignore[import-untyped]
 
+from .loops import begin
+
 _log = logging.getLogger("trunkline.transport")
 
 HIGH_WATER = 64 * 1024
 HANDSHAKE_TIMEOUT = 10.0
+LINGER = 30.0
 # Ours bounds a close by progress; the loop's own bound on the TLS farewell only stands behind it.
 SHUTDOWN_TIMEOUT = 300.0
 
@@ -44,7 +48,7 @@ def _address(raw: Any) -> Address:
         if len(raw) == 2:
             return IPv4Address("TCP", *raw)
         return IPv6Address("TCP", *raw)
-    return UNIXAddress(raw.encode() if isinstance(raw, str) else raw or None)
+    return UNIXAddress(os.fsencode(raw) if raw else None)
 
 
 class Acceptor:
@@ -53,18 +57,26 @@ class Acceptor:
     Args:
         loop: The event loop.
         factory: Builds the Twisted protocol of each connection.
-        tls: Connections begin with TLS.
+        context: Connections begin with TLS by this context; without it when None.
+        handshake_timeout: Seconds that such a beginning may take.
         linger: Seconds that a closing connection may make no progress before it is cut.
     """
 
-    __slots__ = ("factory", "linger", "loop", "tls", "transports")
+    __slots__ = ("context", "factory", "handshake_timeout", "linger", "loop", "transports")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, factory: Any, *, tls: bool = False, linger: float = 30.0
+        self,
+        loop: asyncio.AbstractEventLoop,
+        factory: Any,
+        *,
+        context: ssl.SSLContext | None = None,
+        handshake_timeout: float = HANDSHAKE_TIMEOUT,
+        linger: float = LINGER,
     ) -> None:
         self.loop = loop
         self.factory = factory
-        self.tls = tls
+        self.context = context
+        self.handshake_timeout = handshake_timeout
         self.linger = linger
         self.transports: set[LoopTransport] = set()
 
@@ -90,10 +102,14 @@ class LoopTransport(asyncio.Protocol):
 
     __slots__ = (
         "_acceptor",
+        "_closing",
+        "_flushed",
+        "_held",
         "_host",
         "_linger",
         "_lost",
         "_peer",
+        "_plain",
         "_producer",
         "_queue",
         "_reading",
@@ -114,22 +130,27 @@ class LoopTransport(asyncio.Protocol):
     def __init__(self, acceptor: Acceptor) -> None:
         self._acceptor = acceptor
         self._transport: Any = None
+        self._plain: Any = None  # the one that has the socket: the same, or under TLS the one below
+        self._flushed: asyncio.Future[None] | None = None
         self._producer: Any = None
-        self._queue: list[bytes] | None = None
-        self._upgrading: asyncio.Task[bool] | None = None
+        self._queue: list[bytes] | None = None  # writes during an upgrade to TLS
+        self._held: list[bytes] = []  # reads that came while reading was paused
+        self._upgrading: asyncio.Future[bool] | None = None
         self._linger: asyncio.TimerHandle | None = None
         self._reason: Exception | None = None
         self._host: Address | None = None
+        self._closing = False
         self._lost = False
         self._reading = True
         self._writing_paused = False
         self.disconnecting = False
-        self.tls = acceptor.tls
+        self.tls = False
         self.protocol: Any = None
 
     # What the loop calls
 
     def connection_made(self, transport: Any) -> None:
+        self._plain = transport
         self._use(transport)
         self._acceptor.transports.add(self)
         peer = transport.get_extra_info("peername")
@@ -137,26 +158,24 @@ class LoopTransport(asyncio.Protocol):
             transport.abort()
             return
         self._peer = _address(peer)
-        try:
-            protocol = self._acceptor.factory.buildProtocol(self._peer)
-            if protocol is None:
-                transport.abort()
-                return
-            self.protocol = protocol
-            protocol.makeConnection(self)
-        except Exception:
-            _log.exception("a connection from %s could not be set up", self._peer)
-            transport.abort()
+        if self._acceptor.context is None:
+            self._serve()
+        else:
+            self._reading = False
+            self.startTLS(self._acceptor.context, handshake_timeout=self._acceptor.handshake_timeout)
 
     def data_received(self, data: bytes) -> None:
-        self.protocol.dataReceived(data)
+        if self._reading:
+            self.protocol.dataReceived(data)
+        else:
+            self._hold(data)
 
     def eof_received(self) -> bool:
         # No half-open connections: what was written so far still goes out.
         self.disconnecting = True
         if self._queue is None:
             self._close()
-        return False
+        return False  # the loop closes too, which is the same close
 
     def pause_writing(self) -> None:
         self._writing_paused = True
@@ -165,6 +184,7 @@ class LoopTransport(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._writing_paused = False
+        self._wake_upgrade()
         if self._producer is not None:
             self._producer.resumeProducing()
 
@@ -174,7 +194,9 @@ class LoopTransport(asyncio.Protocol):
         self._lost = self.disconnecting = True
         self.write = self.writeSequence = _ignore
         self._queue = None
+        self._held.clear()
         self._acceptor.transports.discard(self)
+        self._wake_upgrade()
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
@@ -194,9 +216,14 @@ class LoopTransport(asyncio.Protocol):
     @property
     def buffered(self) -> int:
         """Bytes written that the socket has not taken yet."""
+        if self._lost:
+            return 0
+        size: int = self._plain.get_write_buffer_size()
         if self._queue is not None:
-            return sum(map(len, self._queue))
-        return 0 if self._lost else int(self._transport.get_write_buffer_size())
+            size += sum(map(len, self._queue))
+        elif self._transport is not self._plain:
+            size += self._transport.get_write_buffer_size()
+        return size
 
     def loseConnection(self) -> None:
         """Close once everything written is out; a registered producer is waited for."""
@@ -241,7 +268,9 @@ class LoopTransport(asyncio.Protocol):
     def resumeProducing(self) -> None:
         """Read on."""
         self._reading = True
-        if not self.disconnecting and self._queue is None:
+        if self._held:
+            self._acceptor.loop.call_soon(self._release)
+        elif not self.disconnecting and self._queue is None:
             self._transport.resume_reading()
 
     def stopProducing(self) -> None:
@@ -271,7 +300,9 @@ class LoopTransport(asyncio.Protocol):
         if self.disconnecting and not self._lost and self._queue is None:
             self._close()
 
-    def startTLS(self, context: ssl.SSLContext, *, handshake_timeout: float = HANDSHAKE_TIMEOUT) -> asyncio.Task[bool]:
+    def startTLS(
+        self, context: ssl.SSLContext, *, handshake_timeout: float = HANDSHAKE_TIMEOUT
+    ) -> asyncio.Future[bool]:
         """Go on with TLS, as the server of the handshake.
 
         What is written meanwhile waits and goes out encrypted. Whatever is read from now on came through TLS; the
@@ -282,7 +313,7 @@ class LoopTransport(asyncio.Protocol):
             handshake_timeout: Seconds that the handshake may take.
 
         Returns:
-            A task, True once TLS is on. False when the handshake failed: then the connection has ended.
+            A future, True once TLS is on. False when the handshake failed: then the connection has ended.
 
         Raises:
             RuntimeError: TLS is on already.
@@ -296,7 +327,8 @@ class LoopTransport(asyncio.Protocol):
             self.write = queue.append
             self.writeSequence = queue.extend
             self._transport.pause_reading()
-        self._upgrading = self._acceptor.loop.create_task(self._upgrade(context, handshake_timeout))
+        # Begun at once: uvloop starts reading when connection_made returns, whatever was paused before.
+        self._upgrading = begin(self._upgrade(context, handshake_timeout), self._acceptor.loop)
         return self._upgrading
 
     def getTcpNoDelay(self) -> bool:
@@ -323,10 +355,43 @@ class LoopTransport(asyncio.Protocol):
         self.write = transport.write
         self.writeSequence = transport.writelines
 
+    def _serve(self) -> None:
+        """Build the protocol and give it the connection."""
+        try:
+            protocol = self._acceptor.factory.buildProtocol(self._peer)
+            if protocol is None:
+                self._transport.abort()
+                return
+            self.protocol = protocol
+            protocol.makeConnection(self)
+        except Exception:
+            _log.exception("a connection from %s could not be set up", self._peer)
+            self._transport.abort()
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what was read although reading is paused, which uvloop forgets if told within connection_made."""
+        self._held.append(data)
+        if not self.disconnecting and self._queue is None:
+            self._transport.pause_reading()
+
+    def _release(self) -> None:
+        while self._held and self._reading and self.protocol is not None:
+            try:
+                self.protocol.dataReceived(self._held.pop(0))
+            except Exception:
+                _log.exception("a connection from %s failed", self._peer)
+                self._transport.abort()
+                return
+        if self._reading:
+            self.resumeProducing()
+
     def _close(self) -> None:
+        if self._closing:
+            return
+        self._closing = True
         self.write = self.writeSequence = _ignore
         self._transport.close()
-        waiting = self._transport.get_write_buffer_size()
+        waiting = self.buffered
         if waiting or self.tls:
             self._watch(waiting)
 
@@ -335,7 +400,7 @@ class LoopTransport(asyncio.Protocol):
         self._linger = self._acceptor.loop.call_later(self._acceptor.linger, self._check, waiting)
 
     def _check(self, before: int) -> None:
-        waiting = self._transport.get_write_buffer_size()
+        waiting = self.buffered
         if waiting < before:
             self._watch(waiting)
         else:
@@ -343,12 +408,20 @@ class LoopTransport(asyncio.Protocol):
             self._transport.abort()
 
     async def _upgrade(self, context: ssl.SSLContext, handshake_timeout: float) -> bool:
-        plain = self._transport
-        if self._queue is None or self._reason is not None:
+        loop, plain = self._acceptor.loop, self._plain
+        if self._queue is None or plain.is_closing():
             return False
         error: BaseException | None = None
         try:
-            transport = await self._acceptor.loop.start_tls(
+            if self._writing_paused:
+                # The loop's TLS does not know that the transport below it is paused already.
+                self._flushed = loop.create_future()
+                giving_up = loop.call_later(handshake_timeout, self._wake_upgrade)
+                await self._flushed
+                giving_up.cancel()
+                if self._writing_paused:
+                    raise TimeoutError("what was written before was not taken")
+            transport = await loop.start_tls(
                 plain,
                 self,
                 context,
@@ -359,25 +432,31 @@ class LoopTransport(asyncio.Protocol):
         except Exception as caught:
             transport, error = None, caught
             _log.debug("TLS handshake with %s failed: %s", self._peer, caught)
-        except BaseException:
+        except asyncio.CancelledError:
             plain.abort()
             self.connection_lost(None)
             raise
-        if transport is None or self._lost:
+        if transport is None or self._lost or plain.is_closing():
             plain.abort()
             self.connection_lost(error)
             return False
         queue, self._queue = self._queue or [], None
         self._use(transport)
+        self.writeSequence(queue)
+        if self.protocol is None:
+            self._reading = True
+            self._serve()
+            if self._reading:
+                self._release()
         if not self._reading:
             transport.pause_reading()
-        if self._writing_paused:
-            # The plain transport had paused us; from now on it speaks to TLS, which pauses us anew if need be.
-            self.resume_writing()
-        self.writeSequence(queue)
         if self.disconnecting and self._producer is None:
             self._close()
         return True
+
+    def _wake_upgrade(self) -> None:
+        if self._flushed is not None and not self._flushed.done():
+            self._flushed.set_result(None)
 
     def _option_value(self, name: str) -> int:
         socket_ = self._transport.get_extra_info("socket")
