@@ -1,3 +1,82 @@
 """Protocol servers, one bus, plain functions."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .layer import ChannelFull, Layer, LayerError, LayerUnavailable, MessageTooLarge, open_layer
+    from .message_formats import FormatError
+    from .workers import (
+        BaseConsumer,
+        Channel,
+        ConsumeLater,
+        Conversation,
+        DenyConnection,
+        Group,
+        HeldTooMuch,
+        Message,
+        Reject,
+        ResponseLater,
+        Routing,
+        RoutingError,
+        StopConsumer,
+        StreamClosed,
+        StreamTimeout,
+        Worker,
+        current_layer,
+        include,
+        load_routing,
+        retry,
+        route,
+        route_class,
+        set_layer,
+    )
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "BaseConsumer",
+    "Channel",
+    "ChannelFull",
+    "ConsumeLater",
+    "Conversation",
+    "DenyConnection",
+    "FormatError",
+    "Group",
+    "HeldTooMuch",
+    "Layer",
+    "LayerError",
+    "LayerUnavailable",
+    "Message",
+    "MessageTooLarge",
+    "Reject",
+    "ResponseLater",
+    "Routing",
+    "RoutingError",
+    "StopConsumer",
+    "StreamClosed",
+    "StreamTimeout",
+    "Worker",
+    "current_layer",
+    "include",
+    "load_routing",
+    "open_layer",
+    "retry",
+    "route",
+    "route_class",
+    "set_layer",
+]
+
+_LAYER = ("ChannelFull", "Layer", "LayerError", "LayerUnavailable", "MessageTooLarge", "open_layer")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, so that a part of the house loads without the others (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    room = ".layer" if name in _LAYER else ".message_formats" if name == "FormatError" else ".workers"
+    return getattr(import_module(room, __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,1 +1,83 @@
-"""Messages to consumers: routing, the worker loop and what consumers use."""
+"""Messages to consumers and back: routing, the worker, and what consumers use."""
+
+from typing import TYPE_CHECKING
+
+from .lazy import lazily
+
+if TYPE_CHECKING:
+    from .channels import Channel, Conversation, Group
+    from .classes import BaseConsumer
+    from .context import current_layer, set_layer
+    from .decorators import retry
+    from .exceptions import (
+        ConsumeLater,
+        DenyConnection,
+        HeldTooMuch,
+        Reject,
+        ResponseLater,
+        RoutingError,
+        StopConsumer,
+        StreamClosed,
+        StreamTimeout,
+    )
+    from .loading import load_routing
+    from .message import Message
+    from .routing import Include, Route, Routing, include, route, route_class
+    from .worker import Worker
+
+__all__ = [
+    "BaseConsumer",
+    "Channel",
+    "ConsumeLater",
+    "Conversation",
+    "DenyConnection",
+    "Group",
+    "HeldTooMuch",
+    "Include",
+    "Message",
+    "Reject",
+    "ResponseLater",
+    "Route",
+    "Routing",
+    "RoutingError",
+    "StopConsumer",
+    "StreamClosed",
+    "StreamTimeout",
+    "Worker",
+    "current_layer",
+    "include",
+    "load_routing",
+    "retry",
+    "route",
+    "route_class",
+    "set_layer",
+]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "channels": ("Channel", "Conversation", "Group"),
+        "classes": ("BaseConsumer",),
+        "context": ("current_layer", "set_layer"),
+        "decorators": ("retry",),
+        "exceptions": (
+            "ConsumeLater",
+            "DenyConnection",
+            "HeldTooMuch",
+            "Reject",
+            "ResponseLater",
+            "RoutingError",
+            "StopConsumer",
+            "StreamClosed",
+            "StreamTimeout",
+        ),
+        "loading": ("load_routing",),
+        "message": ("Message",),
+        "routing": ("Include", "Route", "Routing", "include", "route", "route_class"),
+        "worker": ("Worker",),
+    },
+)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

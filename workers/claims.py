@@ -1,0 +1,115 @@
+"""Claims: a message that its sender may repeat is consumed by one worker, once (design: servers.md, "Repeats").
+
+    claimed (15 s, renewed each 5 s) ──► outcome (5 days): the answer every repeat gets
+                                    └──► released: the next repeat is consumed
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..layer import LayerError
+
+if TYPE_CHECKING:
+    from ..layer import Batch, Layer
+
+log = logging.getLogger("trunkline.workers")
+
+LEASE = 15.0
+RENEW = 5.0
+REMEMBERED = 5 * 86400.0
+
+_CLAIMED = {"claimed": True}
+
+
+class Claim:
+    """The right to consume one message."""
+
+    __slots__ = ("key", "lost", "renewed", "version")
+
+    def __init__(self, key: str, version: int, now: float) -> None:
+        self.key = key
+        self.version = version
+        self.renewed = now
+        self.lost = False
+
+    def settle(self, batch: Batch, outcome: Mapping[str, Any]) -> None:
+        """Add to a flush that the message was consumed, with this answer."""
+        batch.put_state(self.key, {"answer": dict(outcome)}, REMEMBERED)
+
+    def release(self, batch: Batch) -> None:
+        """Add to a flush that the message was not consumed; a claim that lapsed may be another's by now."""
+        if not self.lost:
+            batch.delete_state(self.key)
+
+
+class Claims:
+    """The claims of one worker.
+
+    Args:
+        layer: Where they are kept.
+    """
+
+    def __init__(self, layer: Layer) -> None:
+        self._layer = layer
+        self._active: dict[str, Claim] = {}
+        self._mutex = threading.Lock()
+
+    def take(self, channel: str, value: str) -> Claim | Mapping[str, Any] | None:
+        """Claim a message.
+
+        Args:
+            channel: The channel it came on.
+            value: What is the same in all its repeats.
+
+        Returns:
+            The claim, or the answer its first arrival got, or None while another holds it.
+
+        Raises:
+            LayerError: the layer is away.
+        """
+        key = f"claim:{channel}:{hashlib.sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()}"
+        version = self._layer.put_state(key, _CLAIMED, LEASE, if_version=0)
+        if version:
+            claim = Claim(key, version, self._layer.clock())
+            with self._mutex:
+                self._active[key] = claim
+            return claim
+        known, _ = self._layer.get_state(key)
+        answer = known.get("answer") if isinstance(known, dict) else None
+        return answer if isinstance(answer, dict) else None
+
+    def end(self, claim: Claim) -> None:
+        """Stop renewing a claim; its outcome or its release is in a flush."""
+        with self._mutex:
+            self._active.pop(claim.key, None)
+
+    def due(self) -> float:
+        """Return when the next renewal is due; infinity where nothing is claimed."""
+        with self._mutex:
+            return min((claim.renewed + RENEW for claim in self._active.values()), default=float("inf"))
+
+    def renew(self) -> None:
+        """Renew what is due."""
+        with self._mutex:
+            now = self._layer.clock()
+            for claim in self._active.values():
+                if claim.renewed + RENEW <= now:
+                    self._renew(claim, now)
+
+    def _renew(self, claim: Claim, now: float) -> None:
+        claim.renewed = now
+        try:
+            version = self._layer.put_state(claim.key, _CLAIMED, LEASE, if_version=claim.version)
+        except LayerError as error:
+            log.warning("a claim could not be renewed: %s", error)
+            return
+        if version:
+            claim.version = version
+        elif not claim.lost:
+            claim.lost = True
+            log.warning("a claim lapsed while its consumer runs; another worker may take a repeat of its message")

@@ -1,0 +1,365 @@
+"""One message, from its delivery to its outcome. Nothing a message holds gets past `Consuming.consume`.
+
+    no route ──► unrouted answer, or default where a route of the judging channel may match, or dropped
+    consumer ─┬► returned, StopConsumer ──► what it held, then the default answer where it answered nothing
+              ├► ResponseLater          ──► what it held
+              ├► DenyConnection, Reject ──► what it held, then the refusal
+              ├► ConsumeLater           ──► the same message again, later; in the end a failure
+              └► anything else          ──► a failure: logged, counted, the failure answer, a dead letter
+
+All answers come from the message's format, so a worker knows no protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from .. import message_formats
+from ..layer import LayerUnavailable
+from . import delays
+from .claims import Claim, Claims
+from .context import running
+from .exceptions import ConsumeLater, DenyConnection, Reject, ResponseLater, StopConsumer
+from .flushing import Flusher, Letter, traceback_of
+from .held import Held
+from .message import Message
+
+if TYPE_CHECKING:
+    from ..layer import Delivery, Layer
+    from ..message_formats import Format
+    from .routing import Routing
+
+log = logging.getLogger("trunkline.workers")
+
+T = TypeVar("T")
+
+_TRIES = "trunkline.tries"
+"""Key of a message that is tried again: how often it was tried. No consumer sees it."""
+
+_DURABLE_TRIES = 10
+_LEFT_TASKS = 1.0  # seconds for what async consumers left running to be cancelled
+
+Answer = Mapping[str, Any]
+
+
+class _About(NamedTuple):
+    """What is derived from a format, once."""
+
+    fields: frozenset[str]
+    ending: Answer | None  # what ends a reply of several messages as an error
+
+
+class Consuming:
+    """Consumes the messages of one worker thread, one at a time.
+
+    Args:
+        layer: Where they came from.
+        routing: Which consumer takes which.
+        flusher: The thread's way out.
+        claims: The worker's claims.
+        wall: Unix seconds.
+        stream_timeout: Seconds `Message.stream` waits for the next chunk.
+        outage: Waits a little while the layer is away; False where that is not to be waited for.
+
+    Attributes:
+        stats: Counts: `messages`, `failures`, `unrouted`, `retried`, `delayed`, `repeats`, `busy`.
+    """
+
+    def __init__(
+        self,
+        layer: Layer,
+        routing: Routing,
+        flusher: Flusher,
+        claims: Claims,
+        wall: Callable[[], float],
+        stream_timeout: float,
+        outage: Callable[[], bool],
+    ) -> None:
+        self.stats: Counter[str] = Counter()
+        self._layer = layer
+        self._routing = routing
+        self._flusher = flusher
+        self._claims = claims
+        self._wall = wall
+        self._stream_timeout = stream_timeout
+        self._outage = outage
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._abouts: dict[Format, _About] = {}
+
+    def consume(self, delivery: Delivery) -> None:
+        """Consume one message; its outcome is put to the flusher. Raises nothing, whatever happens."""
+        self.stats["messages"] += 1
+        given = _Given(delivery)
+        try:
+            self._consume(given)
+        except BaseException as error:
+            try:
+                self._failed(given, error)
+            except BaseException:
+                self._give_up(given)
+        finally:
+            if given.claim is not None:
+                self._claims.end(given.claim)
+
+    def close(self) -> None:
+        """Cancel what `async def` consumers left running, and close their loop."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        try:
+            if left:
+                loop.run_until_complete(asyncio.wait(left, timeout=_LEFT_TASKS))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        except BaseException:
+            log.exception("what async consumers left running did not end well")
+        finally:
+            loop.close()
+
+    # the way of a message
+
+    def _consume(self, given: _Given) -> None:
+        delivery = given.delivery
+        channel = delivery.channel
+        content = given.content = delivery.message
+        form = given.form = message_formats.get(channel)
+        reply_name = content.get("reply_channel")
+        given.reply_name = reply_name if isinstance(reply_name, str) and reply_name else None
+        if _TRIES in content:
+            delivery = given.delivery = _Again(delivery, content.pop(_TRIES))  # type: ignore[assignment]
+        message = given.message = Message(content, channel, self._layer, delivery, self._stream_timeout)
+        taken = self._routing.take(channel, content, message)
+        if taken is None:
+            self._unrouted(given)
+            return
+        given.consumer, captures = taken
+        if form is not None and form.claim is not None and not self._claimed(given, form):
+            return
+        held = Held(self._layer, given.reply_name, form.reply if form is not None else None, self._flusher)
+        answer = form.default if form is not None and held.reply_name is not None else None
+        refusal = None
+        try:
+            self._call(given.consumer, message, captures, held)
+        except StopConsumer:
+            pass
+        except ResponseLater:
+            answer = None
+            if form is not None and form.sender_repeats:
+                raise
+        except DenyConnection:
+            refusal = self._refusal(given, (form.unrouted or form.failure) if form is not None else None)
+        except Reject as reject:
+            refusal = self._refusal(given, {"accept": False, "code": reject.code, "text": reject.text})
+        except ConsumeLater as later:
+            self._later(given, later)
+            return
+        self._finish(given, held, refusal, answer)
+
+    def _call(self, consumer: Callable[..., Any], message: Message, captures: dict[str, Any], held: Held) -> None:
+        token = running.set(held)
+        try:
+            result = consumer(message, **captures)
+            if result is not None and isawaitable(result):
+                self._await(result)
+        finally:
+            held.open = False
+            running.reset(token)
+
+    def _await(self, awaitable: Awaitable[Any]) -> None:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+        self._loop.run_until_complete(_whole(awaitable))
+
+    def _finish(self, given: _Given, held: Held, refusal: Answer | None, answer: Answer | None) -> None:
+        batch = held.batch
+        said = refusal if refusal is not None else answer if held.answer is None else None
+        if said is not None or given.claim is not None or given.delivery.id is not None:
+            batch = batch if batch is not None else self._layer.batch()
+            if said is not None:
+                assert held.reply_name is not None
+                batch.send(held.reply_name, dict(said))
+            if given.claim is not None:
+                given.claim.settle(batch, held.answer or said or {})
+            if given.delivery.id is not None:
+                batch.ack(given.delivery)
+        if batch is not None:
+            ending = self._about(given.form).ending if given.form is not None else None
+            self._flusher.put(batch.calls, held.reply_name, ending)
+        for name, content in held.letters:
+            self._flusher.bury(Letter(name, content, f"nobody listens to {name}"))
+            log.warning("nobody listens to %s: what was sent to it is a dead letter", name)
+
+    def _refusal(self, given: _Given, refusal: Answer | None) -> Answer:
+        form = given.form
+        if form is None or form.reply is None or given.reply_name is None or refusal is None:
+            raise TypeError(f"there is nothing to refuse in a message of {given.channel}")
+        form.reply.validate(refusal)
+        return refusal
+
+    # messages without a consumer
+
+    def _unrouted(self, given: _Given) -> None:
+        form, content = given.form, given.content
+        if given.channel == delays.CHANNEL:
+            self._delay(given)
+            return
+        answer = None
+        if form is not None:
+            known = self._about(form).fields
+            if form.judged_by is not None and self._routing.may_take(form.judged_by, content, known):
+                self._answer(given, form.default)
+                return
+            answer = form.unrouted
+        self.stats["unrouted"] += 1
+        self._answer(given, answer)
+
+    def _delay(self, given: _Given) -> None:
+        queued = given.delivery.queued or 0.0
+        batch = self._patiently(lambda: delays.take(given.content, queued, self._layer, self._wall))
+        self.stats["delayed"] += 1
+        self._flusher.put(batch.calls)
+
+    def _answer(self, given: _Given, answer: Answer | None) -> None:
+        batch = self._layer.batch()
+        if answer is not None and given.reply_name is not None:
+            batch.send(given.reply_name, dict(answer))
+        if given.delivery.id is not None:
+            batch.ack(given.delivery)
+        self._flusher.put(batch.calls)
+
+    def _claimed(self, given: _Given, form: Format) -> bool:
+        """Claim a message that its sender may repeat; a repeat is answered here."""
+        value = given.content.get(form.claim or "")
+        if not isinstance(value, str):
+            return True
+        claim = self._patiently(lambda: self._claims.take(given.channel, value))
+        if isinstance(claim, Claim):
+            given.claim = claim
+            return True
+        self.stats["busy" if claim is None else "repeats"] += 1
+        self._answer(given, form.busy if claim is None else claim)
+        return False
+
+    # messages that cannot be consumed, now or ever
+
+    def _later(self, given: _Given, later: ConsumeLater) -> None:
+        delivery, form = given.delivery, given.form
+        repeats = form is not None and form.sender_repeats
+        if repeats or (given.message is not None and given.message.streamed):
+            log.info("%s: to be consumed later, so its sender is told to come again", _shown(given))
+            self._settle_failed(given)
+            return
+        if delivery.tries >= later.tries:
+            raise later.__cause__ or RuntimeError(f"not consumed in {delivery.tries} tries")
+        self.stats["retried"] += 1
+        wait = later.wait(delivery.tries)
+        if delivery.id is not None:
+            delivery.nack(wait)
+            return
+        batch = self._layer.batch()
+        batch.send(given.channel, {**delivery.original(), _TRIES: delivery.tries + 1}, delay=wait)
+        self._flusher.put(batch.calls)
+
+    def _failed(self, given: _Given, error: BaseException) -> None:
+        self.stats["failures"] += 1
+        log.error("%s failed", _shown(given), exc_info=(type(error), error, error.__traceback__))
+        delivery, form = given.delivery, given.form
+        if delivery.id is not None and delivery.tries < _DURABLE_TRIES:
+            delivery.nack(ConsumeLater().wait(delivery.tries))
+            return
+        self._settle_failed(given)
+        if form is None or not form.sender_repeats or delivery.id is not None:
+            reason = " ".join(f"{type(error).__name__}: {_text(error)}".split())
+            letter = Letter(given.channel, delivery.original(), reason, traceback_of(error), delivery.tries)
+            self._flusher.bury(letter)
+
+    def _settle_failed(self, given: _Given) -> None:
+        """Give the failure answer and release the claim."""
+        batch = self._layer.batch()
+        if given.claim is not None:
+            given.claim.release(batch)
+        if given.delivery.id is not None:
+            batch.ack(given.delivery)
+        if given.form is not None and given.form.failure is not None and given.reply_name is not None:
+            try:
+                batch.send(given.reply_name, dict(given.form.failure))
+            except TypeError as error:
+                log.error("%s cannot be answered: %s", _shown(given), error)
+        self._flusher.put(batch.calls)
+
+    def _give_up(self, given: _Given) -> None:
+        """Count a message whose failure could not even be recorded: memory or the stack is at its end."""
+        self.stats["failures_lost"] += 1
+        try:
+            log.critical("%s failed, and its failure could not be recorded", given.channel)
+        except BaseException:
+            self.stats["failures_unlogged"] += 1
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        while True:
+            try:
+                return call()
+            except LayerUnavailable:
+                if not self._outage():
+                    raise
+
+    def _about(self, form: Format) -> _About:
+        about = self._abouts.get(form)
+        if about is None:
+            chunked = form.reply is not None and any(field.name == "more_content" for field in form.reply.fields)
+            fields = frozenset(field.name for field in form.fields)
+            about = self._abouts[form] = _About(fields, form.failure if chunked else None)
+        return about
+
+
+class _Given:
+    """What is known of a message while it is consumed."""
+
+    __slots__ = ("channel", "claim", "consumer", "content", "delivery", "form", "message", "reply_name")
+
+    def __init__(self, delivery: Delivery) -> None:
+        self.delivery = delivery
+        self.channel: str = delivery.channel
+        self.content: dict[str, Any] = {}
+        self.form: Format | None = None
+        self.reply_name: str | None = None
+        self.claim: Claim | None = None
+        self.message: Message | None = None
+        self.consumer: Any = None
+
+
+class _Again:
+    """The delivery of a message that was tried before, on a channel that does not count tries by itself."""
+
+    def __init__(self, delivery: Delivery, tries: Any) -> None:
+        self._delivery = delivery
+        self.tries = tries if isinstance(tries, int) and tries > 0 else 1
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._delivery, name)
+
+
+async def _whole(awaitable: Awaitable[Any]) -> None:
+    await awaitable
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)[:500]
+    except BaseException as worse:
+        return f"(its text raised {type(worse).__name__})"
+
+
+def _shown(given: _Given) -> str:
+    """Name a message for the log: channel, id and consumer, in one line of bounded length."""
+    id = given.delivery.id or given.content.get("id") or given.reply_name
+    consumer = given.consumer
+    name = getattr(consumer, "__qualname__", None) or type(consumer).__name__ if consumer is not None else "routing"
+    return f"{given.channel} [{ascii(id)[:120]}]: {name}"

@@ -1,0 +1,71 @@
+"""Decorators for consumers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from typing import Any, NoReturn, TypeVar, overload
+
+from .exceptions import ConsumeLater, EndOfMessage
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+@overload
+def retry(consumer: C, /) -> C: ...
+
+
+@overload
+def retry(
+    *,
+    on: type[Exception] | tuple[type[Exception], ...] = ...,
+    tries: int = ...,
+    delay: float = ...,
+    max_delay: float = ...,
+) -> Callable[[C], C]: ...
+
+
+def retry(
+    consumer: Callable[..., Any] | None = None,
+    /,
+    *,
+    on: type[Exception] | tuple[type[Exception], ...] = Exception,
+    tries: int = 10,
+    delay: float = 0.1,
+    max_delay: float = 10.0,
+) -> Callable[..., Any]:
+    """Have a consumer that failed consume the message again later, as if it had raised `ConsumeLater`.
+
+    Used as `@retry` or `@retry(on=ConnectionError, tries=5)`. After the last try the message is a dead letter.
+
+    Args:
+        on: Which exceptions are worth another try.
+        tries: How often the message is consumed in all.
+        delay: Seconds until the second try; doubled for each further one.
+        max_delay: Seconds the doubling stops at.
+    """
+    if consumer is None:
+        return functools.partial(retry, on=on, tries=tries, delay=delay, max_delay=max_delay)
+    called = consumer
+
+    def later(error: Exception) -> NoReturn:
+        if isinstance(error, EndOfMessage):
+            raise error
+        raise ConsumeLater(tries=tries, delay=delay, max_delay=max_delay) from error
+
+    async def awaited(result: Awaitable[Any]) -> Any:
+        try:
+            return await result
+        except on as error:
+            later(error)
+
+    @functools.wraps(called)
+    def consume(*args: Any, **kwargs: Any) -> Any:
+        try:
+            result = called(*args, **kwargs)
+        except on as error:
+            later(error)
+        return awaited(result) if isawaitable(result) else result
+
+    return consume

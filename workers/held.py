@@ -1,0 +1,93 @@
+"""What one consumer sent and what has not left yet: it leaves when the consumer returned, or never."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..layer import Batch
+from .exceptions import HeldTooMuch
+
+if TYPE_CHECKING:
+    from ..layer import Layer
+    from ..message_formats import Format
+    from .flushing import Flusher
+
+MOST_SENDS = 1000
+MOST_BYTES = 8 * 1024 * 1024
+
+
+class Held:
+    """The sends of one consumer, in order, as one batch of the layer.
+
+    Attributes:
+        answer: The first message the consumer sent to the message's reply channel, held or not.
+        open: False once the consumer ended: what it left running sends immediately.
+    """
+
+    __slots__ = ("_flusher", "_size", "answer", "batch", "layer", "letters", "open", "reply_format", "reply_name")
+
+    def __init__(
+        self, layer: Layer, reply_name: str | None, reply_format: Format | None, flusher: Flusher
+    ) -> None:
+        self.layer = layer
+        self.reply_name = reply_name
+        self.reply_format = reply_format
+        self._flusher = flusher
+        self.answer: Mapping[str, Any] | None = None
+        self.batch: Batch | None = None
+        self.letters: list[tuple[str, dict[str, Any]]] = []
+        self.open = True
+        self._size = 0
+
+    def send(self, name: str, content: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        """Hold a message; it is packed now, so that altering it later alters nothing.
+
+        Raises:
+            HeldTooMuch: over 1 000 sends or 8 MiB.
+            TypeError: the name or the message cannot travel.
+        """
+        batch = self._room()
+        batch.send(name, dict(content), **options)
+        self._weigh(batch)
+        self.note_answer(name, content)
+
+    def send_group(self, group: str, content: Mapping[str, Any], exclude: str | list[str] | None) -> None:
+        """Hold a message to a group, likewise."""
+        batch = self._room()
+        batch.send_group(group, dict(content), exclude)
+        self._weigh(batch)
+
+    def unheard(self, name: str, content: Mapping[str, Any]) -> None:
+        """Hold a message nobody listens for; it becomes a dead letter."""
+        self._room()
+        self.letters.append((name, copy.deepcopy(dict(content))))
+
+    def note_answer(self, name: str, content: Mapping[str, Any]) -> None:
+        """Remember what was first sent to the message's reply channel: no other answer is given for the consumer."""
+        if name == self.reply_name and self.answer is None:
+            self.answer = dict(content)
+
+    def pause(self, seconds: float) -> None:
+        """Wait, while others make room."""
+        self._flusher.pause(seconds)
+
+    def make_way(self) -> None:
+        """Let what earlier consumers of this thread sent leave first: no immediate send overtakes it."""
+        self._flusher.flush()
+
+    def _room(self) -> Batch:
+        batch = self.batch
+        if batch is None:
+            batch = self.batch = self.layer.batch()
+        elif len(batch) + len(self.letters) >= MOST_SENDS:
+            raise HeldTooMuch(f"one consumer holds at most {MOST_SENDS} sends; use immediately=True")
+        return batch
+
+    def _weigh(self, batch: Batch) -> None:
+        size = Batch.size_of(batch.calls[-1])
+        if self._size + size > MOST_BYTES:
+            batch.calls.pop()
+            raise HeldTooMuch(f"one consumer holds at most {MOST_BYTES} bytes; use immediately=True")
+        self._size += size

@@ -1,0 +1,148 @@
+"""The message a consumer is called with."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .. import message_formats
+from . import sending
+from .channels import Channel, replying
+from .streams import open_stream
+
+if TYPE_CHECKING:
+    from ..layer import Delivery, Layer
+
+_STREAM_TIMEOUT = 60.0
+
+
+class Message:
+    """What came on a channel.
+
+    Args:
+        content: The message's keys.
+        channel: The name of the channel it came on.
+        layer: The layer it came from.
+        delivery: How it came: `.id` and `.tries`.
+        stream_timeout: Seconds `stream()` waits for the next chunk of a body.
+
+    Attributes:
+        content: The message's keys, as they came.
+        layer: The layer it came from.
+        delivery: How it came; None in a message of one's own making.
+    """
+
+    __slots__ = ("_channel", "_streams", "_timeout", "content", "delivery", "layer")
+
+    def __init__(
+        self,
+        content: dict[str, Any],
+        channel: str,
+        layer: Layer | None = None,
+        delivery: Delivery | None = None,
+        stream_timeout: float = _STREAM_TIMEOUT,
+    ) -> None:
+        self.content = content
+        self._channel = channel
+        self.layer = layer
+        self.delivery = delivery
+        self._timeout = stream_timeout
+        self._streams: tuple[tuple[Mapping[str, Any], io.BufferedIOBase], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Message on {self._channel}: {', '.join(self.content)}>"
+
+    def __getitem__(self, key: str) -> Any:
+        """Return a key's value; a documented key that is absent gives its default.
+
+        Raises:
+            KeyError: the message has no such key, and its format none with a default.
+        """
+        try:
+            return self.content[key]
+        except KeyError:
+            form = message_formats.get(self._channel)
+            if form is None:
+                raise
+            return form.default_of(key)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.content
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a key's value, or `default` where it is absent."""
+        return self.content.get(key, default)
+
+    @property
+    def channel(self) -> Channel:
+        """The channel it came on."""
+        return replying(self._channel, None, self.layer)
+
+    @property
+    def reply_channel(self) -> Channel | None:
+        """The channel that answers it, which knows the format of an answer; None where nobody waits for one."""
+        name = self.content.get("reply_channel")
+        if not isinstance(name, str) or not name:
+            return None
+        form = message_formats.get(self._channel)
+        return replying(name, form.reply if form is not None else None, self.layer)
+
+    def reply(self, *args: Any, **kwargs: Any) -> None:
+        """Answer in the protocol's own way: a response, a frame, a line of chat, a mail back, a datagram.
+
+        Args:
+            *args: As the protocol takes them, see the reference of its message formats:
+                HTTP `reply(text | bytes | dict | iterable of bytes, status=200, headers=())`,
+                WebSocket `reply(text | bytes)`, chat `reply(text, **reply keys)`,
+                email `reply(text, html=None, attachments=())`, UDP `reply(bytes)`.
+            **kwargs: Likewise.
+
+        Raises:
+            TypeError: nothing can answer a message of this channel, or the arguments are of wrong types.
+            FormatError: the answer breaks the reply's format.
+            ChannelFull: while streaming there was no room for 30 s.
+        """
+        form = message_formats.get(self._channel)
+        if form is None or form.compose is None:
+            raise TypeError(f"nothing answers a message of {self._channel}; send to a channel instead")
+        composed = form.compose(self.content, *args, **kwargs)
+        mine = composed.channel == self.content.get("reply_channel")
+        to = form.reply if mine else message_formats.get(composed.channel)
+        if composed.stream:
+            sending.stream(composed.channel, composed.messages, to, self.layer)
+        else:
+            for one in composed.messages:
+                sending.send(composed.channel, one, to, self.layer, False, {})
+
+    def stream(self, node: Mapping[str, Any] | None = None) -> io.BufferedIOBase:
+        """Open the message's body, or a part of a mail, as a binary file; the same file each time.
+
+        A body that was opened cannot come again: `ConsumeLater` then gives the failure answer.
+
+        Args:
+            node: A leaf of a mail's `content`; by default the message's own body.
+
+        Raises:
+            ValueError: there is no body. Reading raises StreamTimeout where the body stopped coming, StreamClosed
+                where its sender went away.
+        """
+        where = self.content if node is None else node
+        for known, file in self._streams:
+            if known is where:
+                return file
+        file = self._open(where)
+        self._streams += ((where, file),)
+        return file
+
+    @property
+    def streamed(self) -> bool:
+        """Whether a body was read from its channel, so that it cannot come again."""
+        return any(getattr(getattr(file, "raw", None), "taken", False) for _, file in self._streams)
+
+    def _open(self, where: Mapping[str, Any]) -> io.BufferedIOBase:
+        if where is self.content and "body" not in where and "body_channel" not in where:
+            form = message_formats.get(self._channel)
+            if form is not None and any(field.name == "body" for field in form.fields):
+                return io.BytesIO()
+        return open_stream(where, self.layer, self._timeout)

@@ -1,0 +1,127 @@
+"""One way out for everything that is sent: checked, then held by the consumer that runs here, or sent at once."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..layer import ChannelFull
+from .context import current_layer, running
+
+if TYPE_CHECKING:
+    from ..layer import Layer
+    from ..message_formats import Format
+    from .held import Held
+
+log = logging.getLogger("trunkline.workers")
+
+STREAM_PATIENCE = 30.0
+"""Seconds a streamed reply waits for room."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.1
+
+
+def send(
+    name: str,
+    content: Mapping[str, Any],
+    form: Format | None,
+    layer: Layer | None,
+    immediately: bool,
+    options: Mapping[str, Any],
+) -> bool | None:
+    """Send or hold one message; see `Channel.send`."""
+    held = _holder(layer)
+    if form is None and held is not None and name == held.reply_name:
+        form = held.reply_format
+    if form is not None:
+        form.validate(content)
+    if held is None or immediately:
+        if held is not None:
+            held.make_way()
+        to = held.layer if held is not None else layer if layer is not None else current_layer()
+        sent = _send_now(to, name, content, form, options)
+        if held is not None:
+            held.note_answer(name, content)
+        return sent
+    if form is not None and form.needs_listener and not heard(held.layer, name):
+        held.unheard(name, content)
+    else:
+        held.send(name, content, options)
+    return None
+
+
+def send_group(
+    group: str, content: Mapping[str, Any], exclude: str | list[str] | None, layer: Layer | None, immediately: bool
+) -> None:
+    """Send or hold one message to a group; see `Group.send`."""
+    held = _holder(layer)
+    if held is None:
+        (layer if layer is not None else current_layer()).send_group(group, dict(content), exclude=exclude)
+    elif immediately:
+        held.make_way()
+        held.layer.send_group(group, dict(content), exclude=exclude)
+    else:
+        held.send_group(group, content, exclude)
+
+
+def stream(name: str, messages: Iterable[Mapping[str, Any]], form: Format | None, layer: Layer | None) -> None:
+    """Send messages one by one as they come, each waiting for room.
+
+    Raises:
+        ChannelFull: there was no room for 30 s.
+    """
+    held = _holder(layer)
+    to = layer if layer is not None else current_layer()
+    pause: Callable[[float], object] = time.sleep
+    if held is not None:
+        held.make_way()
+        pause = held.pause
+    for one in messages:
+        if form is not None:
+            form.validate(one)
+        _send_patiently(to, name, one, pause)
+        if held is not None:
+            held.note_answer(name, one)
+
+
+def heard(layer: Layer, name: str) -> bool:
+    """Say whether anybody who is alive announced that it listens to a channel."""
+    return any(name in info.get("channels", ()) for info in layer.listeners().values())
+
+
+def bury_unheard(layer: Layer, name: str, content: Mapping[str, Any]) -> None:
+    """Keep as a dead letter what was sent to a channel that nobody listens to, and say so."""
+    log.warning("nobody listens to %s: what was sent to it is a dead letter", name)
+    layer.dead_letter(name, dict(content), reason=f"nobody listens to {name}")
+
+
+def _holder(layer: Layer | None) -> Held | None:
+    held = running.get()
+    if held is None or not held.open or (layer is not None and layer is not held.layer):
+        return None
+    return held
+
+
+def _send_now(
+    layer: Layer, name: str, content: Mapping[str, Any], form: Format | None, options: Mapping[str, Any]
+) -> bool:
+    if form is not None and form.needs_listener and not heard(layer, name):
+        bury_unheard(layer, name, content)
+        return False
+    return layer.send(name, dict(content), **options)
+
+
+def _send_patiently(layer: Layer, name: str, content: Mapping[str, Any], pause: Callable[[float], object]) -> None:
+    until = layer.clock() + STREAM_PATIENCE
+    wait = _FIRST_PAUSE
+    while True:
+        try:
+            layer.send(name, dict(content))
+            return
+        except ChannelFull:
+            if layer.clock() >= until:
+                raise
+        pause(wait)
+        wait = min(wait * 2, _LONGEST_PAUSE)

@@ -1,0 +1,391 @@
+"""The worker: takes messages from the layer and has them consumed, in one thread or several.
+
+    thread:  receive a batch ─► consume each ─► flush        (one thread is the fast path: nothing is handed over)
+    helper:  announce, renew claims, try full channels again, flush what waits for a slow consumer
+
+A thread takes as many messages at a time as its consumers finish in 5 ms, so that a slow one holds up few others.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import os
+import random
+import secrets
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from .. import message_formats
+from ..layer import LayerError, LayerUnavailable
+from ..operations.errors import UsageError
+from . import delays
+from .claims import Claims
+from .consuming import Consuming
+from .flushing import HOLD, Flusher
+from .routing import Routing
+
+if TYPE_CHECKING:
+    from ..layer import Delivery, Layer
+
+log = logging.getLogger("trunkline.workers")
+
+ANNOUNCE = 5.0
+"""Seconds between two announcements; the layer forgets a worker after 15."""
+
+_BATCH_TIME = 0.005
+_LARGEST = 64
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 0.05, 2.0
+_FOREVER = float("inf")
+
+
+class Worker:
+    """Consumes the messages of a routing's channels.
+
+    Args:
+        layer: The layer to take from.
+        routing: A Routing, or a list of routes.
+        only: Patterns (`*`, `?`, `[…]`) of channels to listen to; none: all.
+        exclude: Patterns of channels not to listen to.
+        threads: How many threads consume.
+        prefetch: How many messages a thread takes at a time; None: by the speed of its consumers, 1 to 64.
+        max_messages: End after so many; None: never.
+        stream_timeout: Seconds `Message.stream` waits for the next chunk of a body.
+
+    Attributes:
+        name: The name it announces itself under.
+        channels: What it listens to, in order.
+
+    Raises:
+        UsageError: no channel is left to listen to, or a number is out of range.
+        RoutingError: the routing cannot be.
+    """
+
+    def __init__(
+        self,
+        layer: Layer,
+        routing: Any,
+        only: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        threads: int = 1,
+        prefetch: int | None = None,
+        max_messages: int | None = None,
+        stream_timeout: float = 60.0,
+    ) -> None:
+        for what, number in (("threads", threads), ("prefetch", prefetch), ("max_messages", max_messages)):
+            if number is not None and number < 1:
+                raise UsageError(f"{what} must be 1 or more, not {number}")
+        self.layer = layer
+        self.routing = routing if isinstance(routing, Routing) else Routing(routing)
+        self.name = f"worker.{os.getpid()}.{secrets.token_hex(4)}"
+        self.channels = _listened(self.routing.channel_names(), tuple(only), tuple(exclude))
+        self._threads = threads
+        self._prefetch = prefetch
+        self._left = max_messages
+        self._left_lock = threading.Lock()
+        self._stream_timeout = stream_timeout
+        self._claims = Claims(layer)
+        self._places: list[_Place] = []
+        self._announced = -_FOREVER
+        self._stopping = False
+        self._pause = time.sleep
+        self._helper: _Helper | None = None
+
+    @property
+    def stats(self) -> Counter[str]:
+        """Counts since the start: messages, failures, unrouted, retried, dropped_full, dead_letters and others."""
+        total: Counter[str] = Counter()
+        for place in self._places:
+            total.update(place.consuming.stats)
+            total.update(place.flusher.stats)
+        return total
+
+    def run(self) -> None:
+        """Work until `stop()`, or until `max_messages` were consumed; then send what was held and return.
+
+        In the main thread, where nobody handles SIGINT, Ctrl-C stops it.
+        """
+        helper = self._helper = _Helper(self)
+        while len(self._places) < self._threads:
+            self._places.append(_Place(self))
+        helper.thread.start()
+        others = [threading.Thread(target=place.run, name=self.name, daemon=True) for place in self._places[1:]]
+        with _ctrl_c_stops(self):
+            for thread in others:
+                thread.start()
+            self._places[0].run()
+            for thread in others:
+                thread.join()
+            try:
+                for place in self._places:
+                    place.finish()
+            finally:
+                helper.stop()
+                self._helper = None
+            self._leave()
+
+    def step(self) -> int:
+        """Take and finish one batch without waiting, in this thread.
+
+        Returns:
+            How many messages were taken.
+
+        Raises:
+            LayerUnavailable: the layer is away; what is held is kept for the next step.
+        """
+        if not self._places:
+            self._places.append(_Place(self))
+        if self._announced + ANNOUNCE <= self.layer.clock():
+            self.announce()
+        place = self._places[0]
+        place.flusher.flush()
+        taken = place.take(0)
+        place.flusher.flush()
+        return taken
+
+    def stop(self) -> None:
+        """Have `run()` finish what was started and return; safe from any thread and any signal handler.
+
+        What was taken and not yet started goes back to the head of its channel.
+        """
+        self._stopping = True
+        for place in self._places:
+            place.stop()
+
+    def announce(self) -> None:
+        """Tell the layer what this worker listens to; the helper thread and `step()` do it by themselves.
+
+        Raises:
+            LayerUnavailable: the layer is away.
+        """
+        self._announced = self.layer.clock()
+        self.layer.announce(self.name, {"channels": dict.fromkeys(self.channels, False)})
+
+    def _leave(self) -> None:
+        """Take the announcement back."""
+        try:
+            self.layer.announce(self.name, None)
+        except LayerError as error:
+            log.warning("the layer still thinks this worker is alive: %s", error)
+
+    def _reserve(self, wanted: int) -> int:
+        """Return how many messages a thread may take, of those that are left of `max_messages`."""
+        if self._left is None:
+            return wanted
+        with self._left_lock:
+            granted = min(wanted, self._left)
+            self._left -= granted
+            return granted
+
+    def _unreserve(self, count: int) -> None:
+        if self._left is not None:
+            with self._left_lock:
+                self._left += count
+
+
+class _Place:
+    """One thread's part of a worker: where it receives, consumes and sends."""
+
+    def __init__(self, worker: Worker) -> None:
+        layer = worker.layer
+        self._worker = worker
+        self._clock = layer.clock
+        self._reader = layer.reader()
+        self._awake: SimpleQueue[None] = SimpleQueue()
+        self._mean = _BATCH_TIME
+        self._backoff = _FIRST_BACKOFF
+        self.flusher = Flusher(layer, worker._pause)
+        wall = time.time if layer.clock is time.monotonic else layer.clock
+        self.consuming = Consuming(
+            layer, worker.routing, self.flusher, worker._claims, wall, worker._stream_timeout, self._outage
+        )
+
+    def run(self) -> None:
+        """Take and consume until the worker stops."""
+        worker = self._worker
+        while not worker._stopping and worker._left != 0:
+            try:
+                self.take(None)
+                while not self.flusher.flush() and self._outage():
+                    pass
+                self._backoff = _FIRST_BACKOFF
+            except LayerUnavailable:
+                self._outage()
+            except BaseException:
+                log.exception("a worker thread goes on after an error of its own")
+                self._outage()
+
+    def take(self, timeout: float | None) -> int:
+        """Take one batch and consume it; return its size."""
+        worker = self._worker
+        limit = worker._reserve(worker._prefetch or max(1, min(_LARGEST, int(_BATCH_TIME / self._mean))))
+        if not limit:
+            return 0
+        taken = 0
+        try:
+            deliveries = self._reader.receive_batch(worker.channels, limit, timeout)
+            taken = len(deliveries)
+        finally:
+            worker._unreserve(limit - taken)
+        if deliveries:
+            self._consume(deliveries)
+        return taken
+
+    def _consume(self, deliveries: Sequence[Delivery]) -> None:
+        worker, flusher, consume, now = self._worker, self.flusher, self.consuming.consume, time.perf_counter
+        start = last = now()
+        for at, delivery in enumerate(deliveries):
+            if worker._stopping:
+                self._put_back(deliveries[at:])
+                deliveries = deliveries[:at]
+                break
+            since = flusher.since
+            if since is not None and worker._helper is not None:
+                if last - start >= HOLD and self._clock() - since >= HOLD:
+                    flusher.flush()
+                else:
+                    worker._helper.expect(since + HOLD)
+            consume(delivery)
+            last = now()
+        if deliveries:
+            # A slow consumer shows at once, a fast one only after a few batches.
+            mean = (last - start) / len(deliveries)
+            self._mean = max(mean, self._mean + (mean - self._mean) / 4, 1e-6)
+
+    def _put_back(self, deliveries: Sequence[Delivery]) -> None:
+        self._worker._unreserve(len(deliveries))
+        try:
+            self._worker.layer.put_back(deliveries)
+        except LayerError as error:
+            log.error("%d messages that were taken and not started are lost: %s", len(deliveries), error)
+
+    def finish(self) -> None:
+        """Send what is left; what waits for a full channel keeps its 2 s."""
+        while self.flusher.busy() and self.flusher.flush():
+            if self.flusher.busy():
+                self._worker._pause(max(0.0, min(self.flusher.due() - self._clock(), 0.1)))
+        if self.flusher.busy():
+            log.error("the layer is away: what was still to be sent is lost")
+        self.consuming.close()
+
+    def stop(self) -> None:
+        """End the present or the next wait."""
+        self._reader.wake()
+        self._awake.put(None)
+
+    def _outage(self) -> bool:
+        """Wait a little for the layer to come back; False where the worker stops, or works in steps."""
+        if self._worker._helper is None or self._worker._stopping:
+            return False
+        wait = random.uniform(0, self._backoff)
+        self._backoff = min(self._backoff * 2, _LONGEST_BACKOFF)
+        try:
+            self._awake.get(timeout=wait)
+        except Empty:
+            return True
+        return False
+
+
+class _Helper:
+    """The thread beside the consuming ones: it does what cannot wait until they are free."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._clock = worker.layer.clock
+        self._calls: SimpleQueue[None] = SimpleQueue()
+        self._wakes = 0.0  # when it wakes by itself
+        self._ended = False
+        self.thread = threading.Thread(target=self._run, name=f"{worker.name}.helper", daemon=True)
+
+    def expect(self, due: float) -> None:
+        """Have the helper look again at `due`, at the latest."""
+        if due < self._wakes:
+            self._wakes = 0.0
+            self._calls.put(None)
+
+    def stop(self) -> None:
+        """End the thread, and wait for it."""
+        self._ended = True
+        self._calls.put(None)
+        self.thread.join()
+
+    def _run(self) -> None:
+        while not self._ended:
+            # Infinity first: whoever has something to do from now on calls, and what came before is seen below.
+            self._wakes = _FOREVER
+            try:
+                due = self._work()
+            except BaseException:
+                log.exception("the helper thread goes on after an error of its own")
+                due = self._clock() + 1.0
+            self._wakes = due
+            try:
+                self._calls.get(timeout=max(0.0, due - self._clock()))
+            except Empty:
+                pass
+
+    def _work(self) -> float:
+        """Do what is due; return when something is due next."""
+        worker = self._worker
+        now = self._clock()
+        if worker._announced + ANNOUNCE <= now:
+            try:
+                worker.announce()
+            except LayerError as error:
+                log.warning("not announced: %s", error)
+        if worker._claims.due() <= now:
+            worker._claims.renew()
+        due = min(worker._announced + ANNOUNCE, worker._claims.due())
+        for place in worker._places:
+            if place.flusher.due() <= now:
+                place.flusher.flush()
+            due = min(due, place.flusher.due())
+        return due
+
+
+def _listened(routed: set[str], only: Sequence[str], exclude: Sequence[str]) -> list[str]:
+    """Return the channels to listen to: those of the routes, what belongs to them, and delays; less by patterns."""
+    channels = {delays.CHANNEL, *routed}
+    forms = {name: message_formats.get(name) for name in routed}
+    for form in forms.values():
+        channels.update(form.together if form is not None else ())
+    kept = []
+    for name in sorted(channels):
+        form = message_formats.get(name)
+        # What servers ask by themselves (email.recipient) goes with the channel whose routes decide about it.
+        unpublished = form is not None and not form.published and form.judged_by in channels
+        judged = form.judged_by if unpublished and form is not None and form.judged_by is not None else name
+        if _matches(judged, only, True) and not _matches(judged, exclude, False):
+            kept.append(name)
+    if not kept:
+        raise UsageError(f"no channel is left to listen to; the routing has {', '.join(sorted(routed)) or 'no route'}")
+    return kept
+
+
+def _matches(name: str, patterns: Sequence[str], otherwise: bool) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns) if patterns else otherwise
+
+
+@contextmanager
+def _ctrl_c_stops(worker: Worker) -> Iterator[None]:
+    """Where nobody handles SIGINT, let it stop the worker, not interrupt a consumer; a second one interrupts."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        worker.stop()
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
