@@ -27,10 +27,28 @@ _TARGET = re.compile(rb"[\x21\x22\x24-\x7e]+")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)([^?]*)(\?.*)?", re.IGNORECASE)
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
-_SPECIAL = frozenset(
-    (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade", b"proxy")
-)
+_SPECIAL = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"))
 _VERSIONS = {b" HTTP/1.1": "1.1", b" HTTP/1.0": "1.0"}
+
+# Header names as clients write them, with their lower case and what is to be done with them. Clients use few.
+_PASS, _JUDGE, _DROP = range(3)
+_KNOWN_NAMES = 1024
+_names: dict[bytes, tuple[bytes, int]] = {}
+
+
+def _name(name: bytes) -> tuple[bytes, int]:
+    """Look at a header's name for the first time."""
+    lower = name.lower()
+    if lower in _SPECIAL:
+        known = (lower, _JUDGE)
+    elif b"_" in lower or lower == b"proxy":
+        # In the environment of CGI and WSGI programs the one passes for a hyphen, the other for HTTP_PROXY.
+        known = (lower, _DROP)
+    else:
+        known = (lower, _PASS)
+    if len(_names) < _KNOWN_NAMES and len(name) < 64:
+        _names[name] = known
+    return known
 
 
 def find_control(text: bytes, start: int = 0) -> BadRequest | None:
@@ -90,7 +108,7 @@ class HeadParser:
         limits: sizes that a request must keep.
     """
 
-    __slots__ = ("_headers", "_limits", "_lines", "_parser", "_special", "_target")
+    __slots__ = ("_dropped", "_headers", "_limits", "_parser", "_special", "_target")
 
     def __init__(self, limits: HttpLimits) -> None:
         self._limits = limits
@@ -98,7 +116,7 @@ class HeadParser:
         self._headers: list[Header] = []
         self._special: list[Header] = []
         self._target = b""
-        self._lines = 0
+        self._dropped = 0
 
     def on_url(self, target: bytes) -> None:
         """Take the request target (httptools calls this)."""
@@ -106,16 +124,14 @@ class HeadParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header line (httptools calls this)."""
-        name = name.lower()
-        value = value.rstrip(b" \t")
-        self._lines += 1
-        if name in _SPECIAL:
-            self._special.append((name, value))
-            if name == b"proxy":  # becomes HTTP_PROXY in the environment of CGI and WSGI programs
+        name, use = _names.get(name) or _name(name)
+        header = (name, value.rstrip(b" \t"))
+        if use:
+            if use == _DROP:
+                self._dropped += 1
                 return
-        elif b"_" in name:  # the same as a hyphen there, so that one could pass for the other
-            return
-        self._headers.append((name, value))
+            self._special.append(header)
+        self._headers.append(header)
 
     def parse(self, head: bytes) -> Request:
         """Read one head.
@@ -131,13 +147,13 @@ class HeadParser:
         """
         headers = self._headers = []
         special = self._special = []
-        self._lines = 0
+        self._dropped = 0
         self._target = b""
         parser = self._parser
         try:
             parser.feed_data(head)
         except HttpParserUpgrade:
-            pass
+            self._parser = HttpRequestParser(self)
         except HttpParserError:
             self._parser = HttpRequestParser(self)
             raise self._diagnose(head) from None
@@ -145,7 +161,7 @@ class HeadParser:
         target = self._target
         line_end = head.find(b"\r\n")
         version = _VERSIONS.get(head[line_end - 9 : line_end])
-        lines = self._lines + 2
+        lines = len(headers) + self._dropped + 2
         if (
             version is None
             or len(method) + 1 + len(target) + 9 != line_end  # else there is more than one space somewhere
@@ -161,8 +177,8 @@ class HeadParser:
         except BadRequest:
             self._parser = HttpRequestParser(self)
             raise
-        if len(special) != 1 or version == "1.0":
-            self._parser = HttpRequestParser(self)  # it may expect a body now, or nothing more at all
+        if request.length != 0 or not request.keep_alive:
+            self._parser = HttpRequestParser(self)  # the old one waits for a body now, or for nothing more at all
         return request
 
     def _diagnose(self, head: bytes) -> BadRequest:
@@ -210,14 +226,14 @@ def _request(
     coding: bytes | None = None
     upgrade = False
     expects_continue = False
-    options: set[bytes] | None = None
+    options = b""
     for name, value in special:
         if name == b"host":
             if host is not None:
                 raise BadRequest(400, "more than one Host header")
             host = value
         elif name == b"connection":
-            options = (options or set()).union(_tokens(value))
+            options = options + b"," + value if options else value
         elif name == b"content-length":
             if length is not None:
                 raise BadRequest(400, "more than one Content-Length header")
@@ -254,12 +270,10 @@ def _request(
             raise BadRequest(413, f"the body is over {limits.max_body} bytes")
     path, query = _split_target(method, target, headers)
     keep_alive = new
-    if options is not None:
-        if b"close" in options:
-            keep_alive = False
-        elif not new:
-            keep_alive = b"keep-alive" in options
-        upgrade = upgrade and new and b"upgrade" in options and method == "GET" and size == 0
+    if options:
+        wishes = _tokens(options)
+        keep_alive = b"close" not in wishes and (new or b"keep-alive" in wishes)
+        upgrade = upgrade and new and b"upgrade" in wishes and method == "GET" and size == 0
     else:
         upgrade = False
     return Request(

@@ -22,11 +22,12 @@ class Outflow:
         drained: called when the spool has run empty.
     """
 
-    __slots__ = ("_drained", "_paused", "_spool", "_transport")
+    __slots__ = ("_closed", "_drained", "_paused", "_spool", "_transport")
 
     def __init__(self, transport: Any, drained: Callable[[], None]) -> None:
         self._transport = transport
         self._drained = drained
+        self._closed = False
         self._paused = False
         self._spool: Spool | None = None
         transport.registerProducer(self, True)
@@ -66,8 +67,10 @@ class Outflow:
 
     def close(self) -> None:
         """Let go of the transport, and of what still waits. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
         self._transport.unregisterProducer()
-        self._paused = False
         if self._spool is not None:
             self._spool.close()
             self._spool = None

@@ -72,6 +72,8 @@ class RequestReader:
             BadRequest: the connection cannot be read on after it.
         """
         buffer = self._buffer
+        if not buffer:
+            return None
         at = self._at
         if not self._skipped and buffer.startswith(b"\r\n", at):
             # One empty line before a request is forgiven (RFC 9112 section 2.2).

@@ -129,6 +129,7 @@ class ResponseWriter:
         if not dated:
             lines.append(self._date())
         silent = self._silent or status in _WITHOUT_CONTENT
+        chunked = False
         if status == 204:
             length = None  # RFC 9110 section 8.6
         elif status == 205:
@@ -141,7 +142,7 @@ class ResponseWriter:
             pass
         elif self._new:
             lines.append(b"transfer-encoding: chunked\r\n")
-            self._chunked = True
+            chunked = True
         else:
             keep_alive = False
         if not keep_alive:
@@ -149,24 +150,26 @@ class ResponseWriter:
         elif not self._new:
             lines.append(b"connection: keep-alive\r\n")
         lines.append(b"\r\n")
+        head = b"".join(lines)
+        count = len(lines)
+        if head.count(b"\n") != count or head.count(b"\r") != count or b"\0" in head:
+            raise BadResponse("a header's value has a line break or a NUL")
         self.status = status
         self.keep_alive = keep_alive
         self._silent = silent
         self._left = length
+        self._chunked = chunked
         if more or content:
-            lines.append(self._frame(content, more))
-        else:
-            self.ended = True
-            if length and not silent:
-                self.broken = True
-        return b"".join(lines)
+            return head + self._frame(content, more)
+        self.ended = True
+        self.broken = bool(length) and not silent
+        return head
 
     def _headers(self, headers: Any, lines: list[bytes]) -> tuple[int | None, bool, bool]:
         """Append the lines of the application's headers; find their length, whether there is a date, and keep-alive."""
         length: bytes | None = None
         dated = False
         keep_alive = self.keep_alive
-        first = len(lines)
         try:
             for name, value in headers:
                 meaning = _names.get(name)
@@ -189,10 +192,6 @@ class ResponseWriter:
             if isinstance(error, BadResponse):
                 raise
             raise BadResponse(f"headers must be pairs of bytes: {error}") from None
-        count = len(lines) - first
-        block = b"".join(lines[first:])
-        if block.count(b"\n") != count or block.count(b"\r") != count or b"\0" in block:
-            raise BadResponse("a header's value has a line break or a NUL")
         return (None if length is None else int(length)), dated, keep_alive
 
     @property

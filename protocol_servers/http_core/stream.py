@@ -201,6 +201,7 @@ class HttpStream(Timer):
             return
         self._phase = _BODY
         self._pace = BodyPace(handler.limits, self._began)
+        self._pace.received(self._reader.waiting, self._began)
         handler.timers.set(self, handler.limits.body_timeout)
         if request.expects_continue and not self._reader.waiting:
             self.transport.write(CONTINUE)
