@@ -138,9 +138,10 @@ class _Page:
 
     def end(self, name: str) -> None:
         if name in _PARAGRAPHS:
-            self._paragraph()
+            self._break()
             self._quotes = max(0, self._quotes - (name == "blockquote"))
             self._preformatted = max(0, self._preformatted - (name == "pre"))
+            self._paragraph()
         elif name in _LINES:
             self._break()
         elif name == "a" and self._link:

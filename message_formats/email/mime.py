@@ -169,7 +169,7 @@ class _Parser:
         self, own: dict[str, str], kind: str, boundary: str | None, start: int, end: int, path: tuple[int, ...]
     ) -> Node | None:
         """Build the node of a multipart, or return None where its body cannot be divided."""
-        marker = (boundary or "").encode()
+        marker = (boundary or "").rstrip().encode()
         if not marker or len(marker) > _MAX_BOUNDARY:
             self.defect("multipart without a usable boundary")
             return None
@@ -248,7 +248,7 @@ class _Parser:
             disposition=placing,
             content_id=own.get("content-id", "").strip(" \t<>") or None,
         )
-        if len(body) > MAX_INLINE_LEAF or len(body) > self._inline_left:
+        if len(body) > MAX_INLINE_LEAF or len(body) > max(self._inline_left, 0):
             if len(body) <= MAX_INLINE_LEAF:
                 self._inline_left = -1  # from here on every leaf
             node["body_channel"] = len(self.large)

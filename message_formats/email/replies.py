@@ -12,7 +12,7 @@ from itertools import islice
 
 _MAX_INTRODUCTION = 4  # lines an introduction may be wrapped over
 _INTRODUCTION = re.compile(
-    r"\b(?:wrote|writes|said|schrieb|a écrit|écrit|escribió|ha scritto|scrive|schreef|skrev|escreveu|napisał\(?a?\)?|pisze|"
+    r"\b(?:wrote|writes|said|schrieb|écrit|escribió|ha scritto|scrive|schreef|skrev|escreveu|napisał\(?a?\)?|pisze|"
     r"kirjoitti|написал\(?а?\)?|пишет|írta|napsal\(?a?\)?)\b.{0,200}:\s*\Z",
     re.IGNORECASE | re.DOTALL,
 )
