@@ -32,4 +32,8 @@ def conversation_channel(service: str, network: str, room: str, thread: str | No
 
 
 def _escape(text: str) -> str:
-    return _ESCAPED.sub(lambda found: b"_%02x" % found[0], text.encode("utf-8", "surrogatepass")).decode("ascii")
+    return _ESCAPED.sub(_hex, text.encode("utf-8", "surrogatepass")).decode("ascii")
+
+
+def _hex(found: re.Match[bytes]) -> bytes:
+    return f"_{found[0].hex()}".encode("ascii")

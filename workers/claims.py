@@ -1,7 +1,7 @@
 """Claims: a message that its sender may repeat is consumed by one worker, once (design: servers.md, "Repeats").
 
-    claimed (15 s, renewed each 5 s) ──► outcome (5 days): the answer every repeat gets
-                                    └──► released: the next repeat is consumed
+claimed (15 s, renewed each 5 s) ──► outcome (5 days): the answer every repeat gets
+                                └──► released: the next repeat is consumed
 """
 
 from __future__ import annotations

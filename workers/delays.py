@@ -80,9 +80,7 @@ def _schedule(content: Mapping[str, Any], layer: Layer, batch: Batch) -> None:
     batch.send(CHANNEL, {**content, _DUE: token}, delay=delay, key=key, expiry=_PATIENCE)
 
 
-def _pass_on(
-    content: Mapping[str, Any], queued: float, layer: Layer, batch: Batch, wall: Callable[[], float]
-) -> None:
+def _pass_on(content: Mapping[str, Any], queued: float, layer: Layer, batch: Batch, wall: Callable[[], float]) -> None:
     """Send what is due, and let a repetition wait again."""
     if not _repeats(content):
         batch.send(content["channel"], content["content"])

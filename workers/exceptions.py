@@ -1,17 +1,17 @@
 """What a consumer raises to say how its message ends, and what goes wrong around one.
 
-    Exception
-    ├── EndOfMessage        raised by a consumer; never logged as an error
-    │   ├── ConsumeLater        try the same message again, later; what is held is dropped
-    │   ├── DenyConnection      refuse the connection with the protocol's own refusal (WebSocket: 403)
-    │   ├── StopConsumer        end here as if the consumer had returned
-    │   ├── ResponseLater       end here, and send no automatic answer: somebody else answers
-    │   └── Reject              refuse a mail, or one of its recipients, with a code and a text
-    ├── HeldTooMuch         more sends held than one consumer may hold
-    ├── StreamClosed        the sender of a body went away before its end
-    ├── StreamTimeout       a body stopped coming
-    └── UsageError (operations)
-        └── RoutingError    a routing that cannot be: one line with what is wrong, and where
+Exception
+├── EndOfMessage        raised by a consumer; never logged as an error
+│   ├── ConsumeLater        try the same message again, later; what is held is dropped
+│   ├── DenyConnection      refuse the connection with the protocol's own refusal (WebSocket: 403)
+│   ├── StopConsumer        end here as if the consumer had returned
+│   ├── ResponseLater       end here, and send no automatic answer: somebody else answers
+│   └── Reject              refuse a mail, or one of its recipients, with a code and a text
+├── HeldTooMuch         more sends held than one consumer may hold
+├── StreamClosed        the sender of a body went away before its end
+├── StreamTimeout       a body stopped coming
+└── UsageError (operations)
+    └── RoutingError    a routing that cannot be: one line with what is wrong, and where
 """
 
 from __future__ import annotations

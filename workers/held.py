@@ -28,9 +28,7 @@ class Held:
 
     __slots__ = ("_flusher", "_size", "answer", "batch", "layer", "letters", "open", "reply_format", "reply_name")
 
-    def __init__(
-        self, layer: Layer, reply_name: str | None, reply_format: Format | None, flusher: Flusher
-    ) -> None:
+    def __init__(self, layer: Layer, reply_name: str | None, reply_format: Format | None, flusher: Flusher) -> None:
         self.layer = layer
         self.reply_name = reply_name
         self.reply_format = reply_format

@@ -17,7 +17,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -94,7 +94,7 @@ class Worker:
         self._places: list[_Place] = []
         self._announced = -_FOREVER
         self._stopping = False
-        self._pause = time.sleep
+        self._pause: Callable[[float], object] = time.sleep
         self._helper: _Helper | None = None
 
     @property
@@ -157,6 +157,14 @@ class Worker:
         self._stopping = True
         for place in self._places:
             place.stop()
+
+    def wait_with(self, pause: Callable[[float], object]) -> None:
+        """Replace `time.sleep`, before the first step: a test moves its clock instead.
+
+        Args:
+            pause: Lets so many seconds pass.
+        """
+        self._pause = pause
 
     def announce(self) -> None:
         """Tell the layer what this worker listens to; the helper thread and `step()` do it by themselves.
