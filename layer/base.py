@@ -55,9 +55,8 @@ class Layer(ABC):
         self.channel_capacity = options.channel_capacity
         self._calls = Calls(options, rng)
         self._readers = threading.local()
-        self._holder = secrets.token_hex(8)
-        self._memberships: dict[str, Membership] = {}  # of inboxes that plain receives read
-        self._attaching = threading.Lock()
+        self._holder = secrets.token_hex(8)  # a name of its own, as a plain reader of inboxes
+        self._memberships: dict[str, Membership] = {}  # of those inboxes
 
     # what an engine gives
 
@@ -352,17 +351,3 @@ class Layer(ABC):
         if not name.endswith("!"):
             raise TypeError(f"an inbox's name ends in '!', unlike {name!r}")
         return self._make_inbox(name, loop, Callbacks(receive, credit, up, down), lasting)
-
-    # shared with engines
-
-    def _attach(self, inbox: str) -> Membership:
-        """Return the memberships of an inbox that plain receives read, beginning to follow it with the first one."""
-        with self._attaching:
-            membership = self._memberships.get(inbox)
-            if membership is None:
-                membership = Membership()
-                snapshot = self._call(self._calls.attach(inbox, self._holder))
-                if snapshot is not None:
-                    membership.load(snapshot)
-                self._memberships[inbox] = membership
-            return membership

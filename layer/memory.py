@@ -15,7 +15,7 @@ from .calls import Call
 from .delivery import Delivery
 from .errors import LayerError, LayerUnavailable
 from .inbox import Callbacks, Inbox, Then
-from .membership import Snapshot, spread
+from .membership import Membership, Snapshot, spread
 from .options import from_mapping
 from .reader import Reader, Wanted
 from .store import Store
@@ -66,19 +66,20 @@ class MemoryLayer(Layer):
 
     Args:
         name: What is shared; "" for a layer of its own.
-        clock: Seconds, never going back. One that is moved by hand has `subscribe(callable)`, as `ManualClock` does.
+        clock: Seconds, never going back; None: the system's monotonic clock. One that is moved by hand has
+            `subscribe(callable)`, as `ManualClock` does.
         rng: Decides what `drop_rate` loses.
         options: Those of `Options`.
 
     Raises:
-        ValueError: An option is unknown or has a value it cannot have.
+        ValueError: An option is unknown or has a value it cannot have, or the name is in use on another clock.
     """
 
     def __init__(
         self,
         name: str = "",
         *,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
         rng: random.Random | None = None,
         **options: Any,
     ) -> None:
@@ -86,9 +87,11 @@ class MemoryLayer(Layer):
         with _hubs_lock:
             hub = _hubs.get(name) if name else None
             if hub is None:
-                hub = _Hub(clock)
+                hub = _Hub(clock or time.monotonic)
                 if name:
                     _hubs[name] = hub
+            elif clock is not None and clock is not hub.store.clock:
+                raise ValueError(f"memory://{name} exists already, on another clock")
         self.name = name
         self.clock = hub.store.clock
         self._hub: _Hub | None = hub
@@ -160,14 +163,14 @@ class _MemoryReader(Reader):
     def _take(self, wanted: Wanted, start: int, limit: int, timeout: float | None) -> list[Delivery]:
         layer, waiter = self._layer, self._waiter
         hub = layer._open()
-        for inbox in wanted.inboxes:
-            layer._attach(inbox)
         until = None if timeout is None else time.monotonic() + timeout if timeout > 0 else 0.0
         notified: list[str] = []  # queues whose news reached us: what we leave there has to reach the next
         try:
             while not waiter.woken():
                 with hub.lock:
                     layer._open()
+                    for inbox in wanted.inboxes:
+                        self._attach(hub, inbox)
                     found = hub.take(wanted.queues, start, limit)
                     if found is not None and found[0] in wanted.inboxes:
                         deliveries = self._spread(hub, *found, limit)
@@ -197,6 +200,12 @@ class _MemoryReader(Reader):
             if notified:
                 with hub.lock:
                     hub.pass_on(notified)
+
+    def _attach(self, hub: _Hub, inbox: str) -> None:
+        name, args = self._layer._calls.attach(inbox, self._layer._holder)
+        snapshot = hub.calls[name](*args)
+        if snapshot is not None:
+            self._layer._memberships.setdefault(inbox, Membership()).load(snapshot)
 
     def _spread(self, hub: _Hub, inbox: str, now: float, elements: list[Element], limit: int) -> list[Delivery]:
         """Open what was taken from an inbox; what is too much for this receive goes back.

@@ -21,7 +21,7 @@ from .agenda import Agenda
 from .element import ADD, DISCARD, GROUP, MESSAGE, RELOAD
 from .queues import Queues
 
-SWEEP = 300.0  # how often a group is looked at that nobody is left in
+SWEEP = 300.0  # how often groups and inboxes are looked at, and forgotten if nobody is left
 MAX_NOTES = 100_000  # above this the notes of an inbox are dropped, and its holder loads its members
 _FOREVER = float("inf")
 
@@ -41,16 +41,17 @@ class _Plain(NamedTuple):
 
 
 class _Inbox:
-    __slots__ = ("capacity", "groups", "holder", "lasting", "lease", "life", "max_bytes", "name", "until")
+    __slots__ = ("capacity", "followed", "groups", "holder", "lasting", "lease", "life", "max_bytes", "name", "until")
 
     def __init__(self, name: str, life: float, until: float, capacity: int, max_bytes: int | None) -> None:
         self.name = name
         self.groups: set[str] = set()
-        self.holder: str | None = None
+        self.holder: str | None = None  # who leased it, or read it last
+        self.followed = False  # whether a plain reader took notes, or some were dropped: those in the queue are not all
         self.lasting = False
         self.lease: float | None = None  # until when; None: never leased
         self.life = life
-        self.until = until  # how long a plain reader's memberships live, or a lapsed process-named inbox is remembered
+        self.until = until  # how long the memberships live while nobody leased it
         self.capacity = capacity
         self.max_bytes = max_bytes
 
@@ -199,7 +200,7 @@ class Groups:
         now = self._clock()
         inbox = self._inboxes.get(name)
         if inbox is not None and inbox.lease is not None and inbox.lease > now and inbox.holder != holder:
-            raise LayerError(f"{name} is leased by another process for {inbox.lease - now:.0f} s yet")
+            raise LayerError(f"{name} is leased by another process")
         inbox = self._met(name, now) or self._know(name, life, now, capacity, max_bytes)
         inbox.holder, inbox.lasting, inbox.life = holder, lasting, life
         inbox.capacity, inbox.max_bytes = capacity, max_bytes
@@ -224,23 +225,25 @@ class Groups:
         inbox.lease = self._clock()
         inbox.holder = None
         if not inbox.lasting:
-            self._forget_members(inbox, inbox.lease)
+            self._forget_members(inbox)
             self._queues.drop(name)
 
     def attach(self, name: str, holder: str, life: float, capacity: int, max_bytes: int | None) -> Snapshot | None:
-        """Make a plain reader the one that applies an inbox' notes, without a lease.
+        """Read an inbox plainly, without a lease, following its notes. Asked before each take.
 
         Returns:
-            None if it may begin with no members and follow the notes; else what it has to know.
+            None if this reader was the last who took from it, and has only to follow the notes; else what to begin from.
         """
         now = self._clock()
-        inbox = self._know(name, life, now, capacity, max_bytes)
+        inbox = self._met(name, now) or self._know(name, life, now, capacity, max_bytes)
         if inbox.lease is not None and inbox.lease > now:
             return self.snapshot(name)
-        fresh = inbox.lease is None and inbox.holder is None
-        inbox.holder = holder
-        if fresh:
+        if inbox.holder == holder:
             return None
+        from_the_beginning = inbox.lease is None and not inbox.followed
+        inbox.holder, inbox.followed = holder, True
+        if from_the_beginning:
+            return 0, []
         self._queues.drop_notes(name)
         return self.snapshot(name)
 
@@ -254,14 +257,17 @@ class Groups:
         ]
 
     def flush(self) -> None:
-        """Drop all groups; leases stay, and whoever holds an inbox is told."""
+        """Drop all groups; leases stay, and whoever has one is told."""
         now = self._clock()
         self._groups.clear()
         self.dropped = 0
         for name, inbox in self._inboxes.items():
+            self._agenda.add(now + SWEEP, self._sweep_inbox, name)
             inbox.groups.clear()
-            self._agenda.add(now + inbox.life, self._sweep_inbox, name)
-            self._reload(inbox, now)
+            if inbox.lease is None:
+                inbox.holder, inbox.followed = None, False
+            elif inbox.lease > now:
+                self._queues.note(name, (_FOREVER, now, RELOAD, "", None, None), now)
 
     # what the above is made of
 
@@ -280,34 +286,28 @@ class Groups:
         inbox = self._inboxes.get(name)
         if inbox is None:
             inbox = self._inboxes[name] = _Inbox(name, life, now + life, capacity, max_bytes)
-            self._agenda.add(now + life, self._sweep_inbox, name)
+            self._agenda.add(now + SWEEP, self._sweep_inbox, name)
         return inbox
 
     def _met(self, name: str, now: float) -> _Inbox | None:
         """Return an inbox whose memberships hold; remove those of one that is gone."""
         inbox = self._inboxes.get(name)
         if inbox is not None and not inbox.alive(now):
-            self._forget_members(inbox, now)
+            self._forget_members(inbox)
             return None
         return inbox
 
     def _note(self, inbox: _Inbox, kind: int, local: str, info: Any, extra: tuple[str, int], now: float) -> None:
         if not inbox.noted(now):
             return
-        if self._queues.notes(inbox.name) >= MAX_NOTES:
-            self._queues.drop_notes(inbox.name)
-            inbox.holder = inbox.holder or "nobody yet"  # who comes does not find all notes any more
-            self._reload(inbox, now)
+        if self._queues.notes(inbox.name) < MAX_NOTES:
+            self._queues.note(inbox.name, (_FOREVER, now, kind, local, info, extra), now)
+            return
+        self._queues.drop_notes(inbox.name)
+        if inbox.lease is None:
+            inbox.holder, inbox.followed = None, True
         else:
-            deadline = _FOREVER if inbox.lease is not None else inbox.until
-            self._queues.note(inbox.name, (deadline, now, kind, local, info, extra), now)
-
-    def _reload(self, inbox: _Inbox, now: float) -> None:
-        """Tell whoever follows an inbox' notes to begin again from what the store has."""
-        if inbox.lease is not None and inbox.lease > now:
             self._queues.note(inbox.name, (_FOREVER, now, RELOAD, "", None, None), now)
-        elif inbox.lease is None and inbox.holder is not None:
-            self._queues.note(inbox.name, (now + inbox.life, now, RELOAD, "", None, None), now)
 
     def _remove(self, group: str, queue: str, local: str) -> bool:
         found = self._groups[group]
@@ -319,12 +319,13 @@ class Groups:
             self._inboxes[queue].groups.discard(group)
         return True
 
-    def _forget_members(self, inbox: _Inbox, now: float) -> None:
-        if inbox.groups:
-            for group in inbox.groups:
-                del self._groups[group].inboxes[inbox.name]
-            inbox.groups.clear()
-            self._reload(inbox, now)
+    def _forget_members(self, inbox: _Inbox) -> None:
+        for group in inbox.groups:
+            del self._groups[group].inboxes[inbox.name]
+        inbox.groups.clear()
+        self._queues.drop_notes(inbox.name)
+        if inbox.lease is None:
+            inbox.holder, inbox.followed = None, False
 
     def _sweep_group(self, group: str, now: float) -> float | None:
         """Drop a group in which nobody is left.
@@ -342,8 +343,8 @@ class Groups:
         """Drop the memberships of an inbox that is gone, and after `life` the memory that it was there."""
         inbox = self._inboxes[name]
         if inbox.alive(now):
-            return now + inbox.life
-        self._forget_members(inbox, now)
+            return now + SWEEP
+        self._forget_members(inbox)
         if inbox.lease is not None and inbox.lease + inbox.life > now:
             return inbox.lease + inbox.life
         del self._inboxes[name]

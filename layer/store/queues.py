@@ -242,7 +242,7 @@ class Queues:
     def drop_notes(self, name: str) -> None:
         """Drop the notes that stand in an inbox."""
         queue = self._queues.get(name)
-        if queue is not None:
+        if queue is not None and queue.notes():
             queue.keep(notes=False)
 
     def flush(self) -> None:

@@ -1,6 +1,7 @@
 """Time that a test moves."""
 
 from collections.abc import Callable
+from weakref import WeakMethod
 
 
 class ManualClock:
@@ -12,7 +13,7 @@ class ManualClock:
 
     def __init__(self, start: float = 1_800_000_000.0) -> None:
         self._now = start
-        self._subscribers: list[Callable[[], None]] = []
+        self._subscribers: list[WeakMethod[Callable[[], None]]] = []
 
     def __call__(self) -> float:
         """Return the time in seconds."""
@@ -23,9 +24,12 @@ class ManualClock:
         if seconds < 0:
             raise ValueError("time does not go back")
         self._now += seconds
-        for call in list(self._subscribers):
-            call()
+        for reference in list(self._subscribers):
+            call = reference()
+            if call is not None:
+                call()
 
     def subscribe(self, call: Callable[[], None]) -> None:
-        """Have `call` called after every advance."""
-        self._subscribers.append(call)
+        """Have a bound method called after every advance, for as long as its object lives."""
+        self._subscribers = [reference for reference in self._subscribers if reference() is not None]
+        self._subscribers.append(WeakMethod(call))
