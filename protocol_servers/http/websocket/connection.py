@@ -14,7 +14,6 @@ import enum
 from typing import TYPE_CHECKING, Any
 
 from websockets.frames import CloseCode, Opcode
-from websockets.server import ServerProtocol
 
 from ...base import Connection, Message, Refusal
 from ...http_core import Request
@@ -24,7 +23,7 @@ from .frames import Ambiguous, Outgoing, Unfit, plain_frame
 from .handshake import Handshake, Refused
 from .inflow import Inflow
 from .origins import policy_of
-from .reading import MessageReader
+from .reading import MessageProtocol
 
 if TYPE_CHECKING:
     from ..server import HttpServer
@@ -89,7 +88,7 @@ class WebSocket(Timer):
         "_order",
         "_path",
         "_pong_due",
-        "_reader",
+        "_protocol",
         "_transport",
         "_waiting",
         "connection",
@@ -105,7 +104,7 @@ class WebSocket(Timer):
         self._transport = transport
         self._path = request.path
         self._waiting: _Waiting | None = _Waiting(request, server.clock())
-        self._reader: MessageReader | None = None
+        self._protocol: MessageProtocol | None = None
         self._inflow = Inflow(server, self)
         self._order = 0
         self._held: bytearray | None = None
@@ -177,8 +176,9 @@ class WebSocket(Timer):
                 self._refuse(Refused(503, "too many messages before the handshake was answered"))
 
     def refuse(self, refusal: Refusal) -> None:
-        """Learn that the layer did not take this socket's ``websocket.connect``."""
-        self._refuse(Refused(503, refusal.text))
+        """Learn that the layer did not take this socket's ``websocket.connect``, as far as it knows."""
+        if self.state is WAITING:
+            self._refuse(Refused(503, refusal.text))
 
     def fire(self) -> None:
         """Act on the deadline of the state."""
@@ -196,12 +196,11 @@ class WebSocket(Timer):
     def close(self, code: int) -> None:
         """Close with a code; before the handshake is answered that refuses it, 1011 with 500 and others with 403."""
         if self.state is OPEN:
-            assert self._reader is not None
+            assert self._protocol is not None
             self.state = CLOSING
             self.server.timers.set(self, CLOSE_TIMEOUT)
-            protocol = self._reader.protocol
-            protocol.send_close(code)
-            self._transport.write(b"".join(protocol.data_to_send()))
+            self._protocol.send_close(code)
+            self._transport.write(b"".join(self._protocol.data_to_send()))
             self.resume()  # the client's Close is still to be read
         elif self.state is WAITING:
             if code == CloseCode.INTERNAL_ERROR:
@@ -238,7 +237,7 @@ class WebSocket(Timer):
         if subprotocol is not None and not (isinstance(subprotocol, str) and handshake.offers(subprotocol)):
             server.stats["websocket_subprotocols_ignored"] += 1
             subprotocol = None
-        self._reader = MessageReader(handshake.protocol, server.settings.ws_max)
+        self._protocol = handshake.protocol
         self.state = OPEN
         self._transport.write(handshake.response(subprotocol))
         self._answered(101, 0)
@@ -277,8 +276,8 @@ class WebSocket(Timer):
     def _send(self, outgoing: Outgoing) -> None:
         if outgoing.frame:
             frame = outgoing.frame
-            if outgoing.compressible and self._reader is not None and self._reader.protocol.extensions:
-                frame = outgoing.compressed(self._reader.protocol)
+            if outgoing.compressible and self._protocol is not None and self._protocol.extensions:
+                frame = outgoing.compressed(self._protocol)
             self._write(frame)
         if outgoing.code:
             self.close(outgoing.code)
@@ -293,19 +292,21 @@ class WebSocket(Timer):
 
     def _read(self, data: bytes) -> None:
         for start in range(0, len(data), _SLICE):
-            reader = self._reader
-            if reader is None:
+            protocol = self._protocol
+            if protocol is None:
                 return
             if self._held is not None:
                 self._held += data[start:]
                 return
-            messages = reader.read(data[start : start + _SLICE])
+            messages = protocol.read(data[start : start + _SLICE])
             if self.state is OPEN:
                 for content in messages:
                     self._publish(content)
-            writes = reader.protocol.data_to_send()
+            else:
+                self.server.stats["websocket_late_messages"] += len(messages)
+            writes = protocol.data_to_send()
             if writes:
-                self._answer_frames(reader.protocol, writes)
+                self._answer_frames(protocol, writes)
 
     def _publish(self, content: str | bytes) -> None:
         self._order += 1
@@ -313,7 +314,7 @@ class WebSocket(Timer):
         message["text" if type(content) is str else "bytes"] = content
         self._inflow.send(message, len(content))
 
-    def _answer_frames(self, protocol: ServerProtocol, writes: list[bytes]) -> None:
+    def _answer_frames(self, protocol: MessageProtocol, writes: list[bytes]) -> None:
         """Write pongs, or the end: `websockets` marks it with an empty piece."""
         if writes[-1]:
             self._write(b"".join(writes))
@@ -363,10 +364,10 @@ class WebSocket(Timer):
     # The end
 
     def _gone(self, code: int) -> None:
+        assert self._protocol is not None
         self.state = ENDED
-        if self._reader is not None:
-            self._reader.stop()
-        self._reader = self._held = None
+        self._protocol.stop()
+        self._protocol = self._held = None
         self._inflow.end(
             {
                 "reply_channel": self.connection.reply_channel,

@@ -10,7 +10,6 @@ window of 4 KiB (12 bits) bounds what one message needs while it is compressed.
 from __future__ import annotations
 
 import http
-import logging
 from collections.abc import Sequence
 from email.utils import formatdate
 
@@ -20,15 +19,10 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 from websockets.headers import parse_subprotocol
 from websockets.http11 import Request as HandshakeRequest
 from websockets.http11 import Response
-from websockets.protocol import State
-from websockets.server import ServerProtocol
 
 from ...http_core import Request
 from .origins import OriginPolicy
-
-# The library logs every opening and closing as news; here they are counted.
-_log = logging.getLogger("trunkline.http.websocket")
-_log.setLevel(logging.WARNING)
+from .reading import MessageProtocol
 
 _DEFLATE = ServerPerMessageDeflateFactory(
     server_no_context_takeover=True,
@@ -38,10 +32,19 @@ _DEFLATE = ServerPerMessageDeflateFactory(
     # Level 1 takes a quarter of the time of level 6 for frames a third larger; the loop waits meanwhile.
     compress_settings={"level": 1, "memLevel": 5},
 )
-_EXTENSIONS = (_DEFLATE,)
 RETRY_AFTER = "1"  # seconds; whatever is full or away mostly is not for long
 _MAX_REASON = 200  # it may quote a header
-_READ = frozenset((b"connection", b"upgrade", b"origin"))
+_READ = frozenset(
+    (
+        b"connection",
+        b"upgrade",
+        b"origin",
+        b"sec-websocket-extensions",
+        b"sec-websocket-key",
+        b"sec-websocket-protocol",
+        b"sec-websocket-version",
+    )
+)
 
 
 class Refused(Exception):
@@ -85,7 +88,7 @@ class Handshake:
         max_size: bytes of a message, also of an inflated one, that the client may send.
 
     Attributes:
-        protocol: the frame parser, agreed with the client on extensions.
+        protocol: reads the client's frames, agreed with it on extensions.
 
     Raises:
         Refused: The request breaks RFC 6455, or its page may not connect.
@@ -97,13 +100,11 @@ class Handshake:
         headers = self._headers = Headers()
         host = ""
         for name, value in request.headers:
-            if name in _READ or name.startswith(b"sec-websocket-"):
+            if name in _READ:
                 headers[name.decode("ascii")] = value.decode("latin-1")
             elif name == b"host":
                 host = value.decode("latin-1")
-        protocol = self.protocol = ServerProtocol(
-            extensions=_EXTENSIONS, state=State.OPEN, max_size=max_size, logger=_log
-        )
+        protocol = self.protocol = MessageProtocol([_DEFLATE], max_size)
         version = f"HTTP/{request.http_version}"
         response = self._response = protocol.accept(HandshakeRequest("", headers, request.method, version))
         if response.status_code != 101:

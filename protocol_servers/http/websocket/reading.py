@@ -7,9 +7,12 @@ a fifth of the time.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from websockets.frames import BINARY, CONT, TEXT, CloseCode
+from websockets.extensions import ServerExtensionFactory
+from websockets.frames import BINARY, CONT, TEXT, CloseCode, Frame
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.streams import StreamReader
 
@@ -22,61 +25,70 @@ _FINAL_TEXT, _FINAL_BINARY = 0x80 | TEXT, 0x80 | BINARY
 _MASKED = 0x80
 _AT_A_FRAME = StreamReader.at_eof.__code__
 
+# The library logs every opening and closing as news; here they are counted.
+_log = logging.getLogger("trunkline.http.websocket")
+_log.setLevel(logging.WARNING)
 
-class MessageReader:
-    """Put together what one client says.
+
+class MessageProtocol(ServerProtocol):
+    """Put together what one client says, from the end of its handshake on.
 
     Args:
-        protocol: reads the frames.
-        max_size: bytes that a message may have.
-
-    Attributes:
-        protocol: tells whether the connection goes on, and what is to be written.
+        extensions: what we can agree on with the client.
+        max_size: bytes that a message may have, also after inflating.
     """
 
-    __slots__ = ("_fragments", "_max_size", "_text", "protocol")
-
-    def __init__(self, protocol: ServerProtocol, max_size: int) -> None:
-        self.protocol = protocol
+    def __init__(self, extensions: list[ServerExtensionFactory], max_size: int) -> None:
+        super().__init__(extensions=extensions, state=State.OPEN, max_size=max_size, logger=_log)
         self._max_size = max_size
+        self._messages: list[str | bytes] = []
         self._fragments: bytearray | None = None
-        self._text = False
+        self._is_text = False
 
     def read(self, data: bytes) -> list[str | bytes]:
-        """Take bytes from the client; afterwards `protocol` may have something to write.
+        """Take bytes from the client; afterwards there may be `data_to_send`.
 
         Returns:
             The messages that are whole now: str for text, bytes for binary.
         """
-        messages: list[str | bytes] = []
         start = self._whole(data)
         if start:
-            self._add(messages, data[0] == _FINAL_TEXT, apply_mask(data[start:], data[start - 4 : start]))
-            return messages
-        self.protocol.receive_data(data)
-        frames: Any = self.protocol.events_received()
-        for frame in frames:
-            opcode = frame.opcode
-            if opcode is TEXT or opcode is BINARY:
-                self._text = opcode is TEXT
-                payload = frame.data
-            elif opcode is CONT and self._fragments is not None:
-                self._fragments += frame.data
-                payload = self._fragments
-            else:
-                continue
-            if not frame.fin:
-                self._fragments = payload if opcode is CONT else bytearray(payload)
-            else:
-                self._fragments = None
-                if not self._add(messages, self._text, payload):
-                    break
+            payload = apply_mask(data[start:], data[start - 4 : start])
+            if data[0] == _FINAL_BINARY:
+                return [payload]
+            try:
+                return [payload.decode()]
+            except UnicodeDecodeError as error:
+                self.fail(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}")
+                return []
+        self.receive_data(data)
+        self.events_received()
+        messages, self._messages = self._messages, []
         return messages
 
+    def recv_frame(self, frame: Frame) -> None:
+        """Take a frame from the library's parser; text that is not UTF-8 makes it fail with 1007 (RFC 6455, 8.1)."""
+        super().recv_frame(frame)
+        opcode = frame.opcode
+        payload: Any = frame.data
+        if opcode is TEXT or opcode is BINARY:
+            self._is_text = opcode is TEXT
+            if not frame.fin:
+                self._fragments = bytearray(payload)
+                return
+        elif opcode is CONT and self._fragments is not None:
+            self._fragments += payload
+            if not frame.fin:
+                return
+            payload, self._fragments = self._fragments, None
+        else:
+            return
+        self._messages.append(payload.decode() if self._is_text else bytes(payload))
+
     def stop(self) -> None:
-        """Let go of the protocol."""
-        # Its parser is a generator that holds it: without this circle no collector is needed.
-        del self.protocol.parser
+        """Forget what came so far; nothing more will be read."""
+        # The parser is a generator that holds its protocol: without this circle no collector is needed.
+        del self.parser
         self._fragments = None
 
     def _whole(self, data: bytes) -> int:
@@ -94,14 +106,6 @@ class MessageReader:
         if self._fragments is not None or size - start > self._max_size:
             return 0
         # The parser stands between two frames when it asks whether the stream is at its end.
-        parser: Any = self.protocol.parser
+        parser: Any = self.parser
         waits_in = parser.gi_yieldfrom.gi_yieldfrom
         return start if waits_in is not None and waits_in.gi_code is _AT_A_FRAME else 0
-
-    def _add(self, messages: list[str | bytes], text: bool, payload: bytes | bytearray) -> bool:
-        try:
-            messages.append(payload.decode() if text else bytes(payload))
-        except UnicodeDecodeError:
-            self.protocol.fail(CloseCode.INVALID_DATA, "text that is not UTF-8")
-            return False
-        return True

@@ -1,0 +1,392 @@
+"""The opening handshake: what the request must say, what the bus is told, and every answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from trunkline.layer import ChannelFull, LayerUnavailable
+from trunkline.message_formats import get
+from trunkline.protocol_servers.testing.websocket_frames import BINARY, TEXT, client_close, client_frame, close_code
+
+ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # RFC 6455, 1.3
+
+HouseWith = Callable[..., Any]
+
+
+# The request
+
+
+def test_the_bus_is_asked_and_nothing_is_answered_before_it_says(house: Any) -> None:
+    client = house.connect({b"x-two": b"\xff\xfe", b"origin": b"http://example.com"})
+    ((channel, message, options),) = house.take()
+    assert channel == "websocket.connect"
+    assert message == {
+        "reply_channel": client.reply_channel,
+        "scheme": "ws",
+        "path": "/chat",
+        "query_string": b"a=1",
+        "root_path": "",
+        "headers": client.request.headers,
+        "client": ["127.0.0.1", 5000],
+        "server": ["127.0.0.1", 8000],
+        "order": 0,
+    }
+    assert (b"x-two", b"\xff\xfe") in message["headers"]
+    assert options == {"expiry": 10.0}
+    format = get("websocket.connect")
+    assert format is not None
+    format.validate(message)
+    house.loop.advance(9.9)
+    assert client.take() == b""
+
+
+def test_scheme_and_addresses(house: Any) -> None:
+    house.connect(scheme="https", client=None, server=None)
+    message = house.take()[0].message
+    assert message["scheme"] == "wss"
+    assert "client" not in message
+    assert "server" not in message
+
+
+@pytest.mark.parametrize(
+    ("headers", "fields", "status", "more"),
+    [
+        ({b"sec-websocket-key": None}, {}, 400, b""),
+        ({b"sec-websocket-key": b""}, {}, 400, b""),
+        ({b"sec-websocket-key": b"short"}, {}, 400, b""),
+        ({b"sec-websocket-key": b"dGhlIHNhbXBsZSBub25jZQ"}, {}, 400, b""),
+        ({b"sec-websocket-key": b"dGhlIHNhbXBsZSBub25jZSE="}, {}, 400, b""),
+        ({b"sec-websocket-key": b"\xff" * 24}, {}, 400, b""),
+        ({b"sec-websocket-version": None}, {}, 426, b"Sec-WebSocket-Version: 13\r\n"),
+        ({b"sec-websocket-version": b"8"}, {}, 426, b"Sec-WebSocket-Version: 13\r\n"),
+        ({b"sec-websocket-version": b"8, 13"}, {}, 426, b"Upgrade: websocket\r\n"),
+        ({b"sec-websocket-extensions": b"permessage-deflate; ;"}, {}, 400, b""),
+        ({b"sec-websocket-protocol": b"chat, ,;"}, {}, 400, b""),
+        ({b"connection": b"keep-alive"}, {}, 426, b"Upgrade: websocket\r\n"),
+        ({b"upgrade": b"websocket, h2c"}, {}, 426, b"Upgrade: websocket\r\n"),
+        ({}, {"method": "POST"}, 405, b"Allow: GET\r\n"),
+        ({}, {"http_version": "1.0"}, 505, b""),
+        ({b"origin": b"http://evil.example"}, {}, 403, b""),
+        ({b"origin": b"null"}, {}, 403, b""),
+    ],
+)
+def test_wrong_requests_are_refused_without_asking(
+    house: Any, headers: dict[bytes, bytes | None], fields: dict[str, Any], status: int, more: bytes
+) -> None:
+    client = house.connect(headers, **fields)
+    head, _, body = client.take().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert more in head + b"\r\n"
+    assert b"Connection: close" in head
+    assert b"Content-Length: %d" % len(body) in head
+    assert b"Date: " in head
+    assert client.closed
+    assert house.take() == []
+    assert house.open_connections == 0
+    assert house.stats["websocket_bad_handshakes"] == 1
+    client.feed(client_frame(TEXT, b"too late"))
+    client.leave()
+    assert house.take() == []
+
+
+def test_doubled_headers_are_refused(house: Any) -> None:
+    for name, status in ((b"sec-websocket-key", 400), (b"sec-websocket-version", 426), (b"origin", 400)):
+        request = house.request({b"origin": b"http://example.com"})
+        request.headers.append((name, request.header(name)))
+        assert house.ask(request).status() == status
+
+
+def test_a_refusal_does_not_repeat_a_long_header(house: Any) -> None:
+    assert len(house.connect({b"sec-websocket-key": b"x" * 60000}).take()) < 1000
+
+
+def test_origins_setting(house_with: HouseWith) -> None:
+    house = house_with(origins=["https://app.example.org"])
+    assert house.connect({b"origin": b"https://app.example.org"}).take() == b""
+    assert house.connect({b"origin": b"https://other.example.org"}).status() == 403
+
+
+# The answer
+
+
+def test_accept(house: Any) -> None:
+    client = house.connect({b"sec-websocket-protocol": b"chat, superchat"})
+    client.reply({"accept": True})
+    lines = client.take().split(b"\r\n")
+    assert lines[0] == b"HTTP/1.1 101 Switching Protocols"
+    assert lines[1].startswith(b"Date: ")
+    assert lines[2:] == [b"Upgrade: websocket", b"Connection: Upgrade", b"Sec-WebSocket-Accept: " + ACCEPT, b"", b""]
+    assert not client.closed
+    client.say("hello")
+    assert client.sent() == [{"reply_channel": client.reply_channel, "path": "/chat", "text": "hello", "order": 1}]
+
+
+def test_data_accepts_and_is_sent(house: Any) -> None:
+    for message, frame in (({"text": "hé"}, (TEXT, "hé".encode())), ({"bytes": b"\0"}, (BINARY, b"\0"))):
+        client = house.connect()
+        client.reply(message)
+        assert client.accepted() == [frame]
+
+
+def test_data_with_close_is_sent_and_closed_after(house: Any) -> None:
+    for message, code in (
+        ({"text": "bye", "close": True}, 1000),
+        ({"accept": True, "text": "bye", "close": 4001}, 4001),
+    ):
+        client = house.connect()
+        client.reply(message)
+        data, close = client.accepted()
+        assert data == (TEXT, b"bye")
+        assert close_code(close) == code
+
+
+def test_accept_with_close_alone_accepts_and_closes(house: Any) -> None:
+    client = house.connect()
+    client.reply({"accept": True, "close": 1011})
+    (close,) = client.accepted()
+    assert close_code(close) == 1011
+
+
+@pytest.mark.parametrize(
+    ("message", "status"),
+    [
+        ({"accept": False}, 403),
+        ({"accept": False, "text": "x"}, 403),
+        ({"close": True}, 403),
+        ({"close": 1000}, 403),
+        ({"close": 4000}, 403),
+        ({"text": "", "close": True}, 403),
+        ({"close": 1011}, 500),
+        ({"accept": False, "close": 1011}, 500),
+        ({"text": 5}, 500),
+        ({"bytes": "text"}, 500),
+        ({"text": "\ud800"}, 500),
+        ({"accept": 1}, 500),
+        ({"accept": "yes"}, 500),
+        ({"accept": True, "close": 1005}, 500),
+        ({"accept": True, "close": "1000"}, 500),
+    ],
+)
+def test_refusals(house: Any, message: dict[str, Any], status: int) -> None:
+    client = house.connect()
+    house.take()
+    client.reply(message)
+    assert client.status() == status
+    assert client.closed
+    assert house.open_connections == 0
+    assert house.inbox.gone_names == [client.reply_channel.partition("!")[2]]
+    client.leave()
+    assert house.take() == [], "no disconnect after a refusal"
+
+
+def test_what_answers_nothing_leaves_it_open(house: Any) -> None:
+    client = house.connect()
+    for message in ({}, {"accept": None, "text": "", "close": False}, {"text": "a", "bytes": b"b"}, {"thread": "same"}):
+        client.reply(message)
+    assert client.take() == b""
+    assert house.stats["websocket_ambiguous"] == 1
+    client.reply({"accept": True})
+    assert client.status() == 101
+
+
+def test_a_subprotocol_must_have_been_offered(house: Any) -> None:
+    offer = {b"sec-websocket-protocol": b"chat, superchat"}
+    for headers, message, line in (
+        (offer, {"accept": True, "subprotocol": "superchat"}, b"Sec-WebSocket-Protocol: superchat\r\n"),
+        (offer, {"text": "x", "subprotocol": "chat"}, b"Sec-WebSocket-Protocol: chat\r\n"),
+    ):
+        client = house.connect(headers)
+        client.reply(message)
+        assert line in client.take()
+    assert house.stats["websocket_subprotocols_ignored"] == 0
+    for headers, subprotocol in ((offer, "other"), (offer, "chat, superchat"), ({}, "chat"), (offer, 5), (offer, "")):
+        client = house.connect(headers)
+        client.reply({"accept": True, "subprotocol": subprotocol})
+        written = client.take()
+        assert written.startswith(b"HTTP/1.1 101 ")
+        assert b"Protocol:" not in written
+    assert house.stats["websocket_subprotocols_ignored"] == 5
+
+
+def test_no_answer_in_time(house_with: HouseWith) -> None:
+    house = house_with(connect_timeout=3)
+    client = house.connect()
+    house.loop.advance(3.2)
+    head, _, body = client.take().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 403 ")
+    assert body == b"no answer within 3 s\n"
+    assert client.closed
+    assert house.stats["websocket_unanswered"] == 1
+    client.reply({"accept": True})
+    assert client.take() == b""
+    assert house.stats["late_answers"] == 1
+
+
+def test_nobody_listens(house: Any) -> None:
+    house.inbox.announced.clear()
+    client = house.connect()
+    house.loop.advance(11)
+    assert client.take().endswith(b"no worker listens to websocket.connect\n")
+
+
+@pytest.mark.parametrize("error", [ChannelFull("full"), LayerUnavailable("away")])
+def test_the_layer_does_not_take_it(house: Any, error: Exception) -> None:
+    house.inbox.refusals["websocket.connect"] = error
+    client = house.connect()
+    house.loop.turn()
+    head = client.take()
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After: 1\r\n" in head
+    assert client.closed
+    assert house.open_connections == 0
+
+
+def test_a_refusal_told_after_the_answer_changes_nothing(house: Any) -> None:
+    """An outage leaves it open whether the message had arrived; the answer says that it had."""
+    house.inbox.refusals["websocket.connect"] = LayerUnavailable("away")
+    client = house.connect()
+    house.inbox.answer(client.reply_channel, {"accept": True})
+    house.loop.turn()
+    assert client.status() == 101
+    assert not client.closed
+
+
+def test_a_client_that_leaves_before_the_answer(house: Any) -> None:
+    client = house.connect()
+    house.take()
+    client.leave()
+    assert house.open_connections == 0
+    assert house.stats["websocket_left_early"] == 1
+    assert house.take() == [], "no disconnect without a handshake"
+    client.reply({"accept": True})
+    assert client.take() == b""
+    house.loop.advance(60)
+    assert not client.aborted
+
+
+# What comes too early
+
+
+def test_early_data_waits(house: Any, step: int | None) -> None:
+    client = house.connect()
+    house.take()
+    client.feed(client_frame(TEXT, b"one") + client_frame(TEXT, b"two"), step)
+    assert client.sent() == []
+    client.reply({"accept": True})
+    assert [message["text"] for message in client.sent()] == ["one", "two"]
+
+
+def test_early_data_waits_within_a_bound(house: Any) -> None:
+    client = house.connect()
+    house.take()
+    client.feed(b"\0" * 65536)
+    assert client.take() == b""
+    client.feed(b"\0")
+    assert client.status() == 400
+    assert client.closed
+    assert house.stats["websocket_overrun"] == 1
+
+
+def test_an_early_close(house: Any) -> None:
+    client = house.connect()
+    house.take()
+    client.feed(client_close(1001))
+    client.reply({"accept": True})
+    (close,) = client.accepted()
+    assert close_code(close) == 1001
+    (gone,) = client.sent("websocket.disconnect")
+    assert gone["code"] == 1001
+
+
+def test_group_messages_wait_for_the_answer(house: Any) -> None:
+    client = house.connect()
+    for number in range(3):
+        house.inbox.answer_group([client.reply_channel], {"text": f"group {number}"})
+    assert client.take() == b""
+    client.reply({"text": "welcome"})
+    assert [payload for _, payload in client.accepted()] == [b"welcome", b"group 0", b"group 1", b"group 2"]
+
+
+def test_group_messages_are_dropped_after_a_refusal_or_a_close(house: Any) -> None:
+    client = house.connect()
+    house.inbox.answer_group([client.reply_channel], {"text": "group"})
+    client.reply({"accept": False})
+    assert client.status() == 403
+    house.inbox.answer_group([client.reply_channel], {"text": "group"})
+    assert client.take() == b""
+    client = house.connect()
+    house.inbox.answer_group([client.reply_channel], {"text": "a", "close": True})
+    house.inbox.answer_group([client.reply_channel], {"text": "b"})
+    client.reply({"accept": True})
+    data, close = client.accepted()
+    assert data == (TEXT, b"a")
+    assert close_code(close) == 1000
+
+
+@pytest.mark.parametrize("by", ["count", "size"])
+def test_too_many_group_messages_refuse(house_with: HouseWith, by: str) -> None:
+    house = house_with(write_limit=1000)
+    client = house.connect()
+    message = {"bytes": b""} if by == "count" else {"bytes": b"x" * 500}
+    for _ in range(64 if by == "count" else 2):
+        house.inbox.answer_group([client.reply_channel], message)
+    assert client.take() == b""
+    house.inbox.answer_group([client.reply_channel], message)
+    written = client.take()
+    assert written.startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After" in written
+    assert client.closed
+    assert house.open_connections == 0
+    assert house.inbox.gone_names, "the memberships are removed"
+    assert house.stats["websocket_overrun"] == 1
+
+
+# Beside it
+
+
+def test_the_access_log(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[Any] = []
+    monkeypatch.setattr(house.server, "answered", lambda *line: lines.append(line))
+    accepted, refused, wrong, left = house.connect(), house.connect(), house.connect(method="POST"), house.connect()
+    nameless = house.connect(client=None)
+    house.loop.advance(0.5)
+    accepted.reply({"accept": True})
+    refused.reply({"accept": False})
+    left.leave()
+    nameless.reply({"accept": True})
+    assert [(line[0], line[1], line[2], line[4]) for line in lines] == [
+        (wrong.request, "127.0.0.1", 405, 0.0),
+        (accepted.request, "127.0.0.1", 101, 0.5),
+        (refused.request, "127.0.0.1", 403, 0.5),
+        (left.request, "127.0.0.1", 499, 0.5),
+        (nameless.request, "-", 101, 0.5),
+    ]
+    assert lines[2][3] == len(b"the connection was refused\n")
+
+
+def test_unfit_answers_are_logged_once(house: Any, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        house.connect().reply({"text": 5})
+    assert house.stats["unfit_messages"] == 3
+    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
+    assert "text must be a str" in caplog.text
+
+
+def test_a_stopping_server_asks_nobody(house: Any) -> None:
+    house.server.stopping = True
+    client = house.connect()
+    assert client.status() == 503
+    assert house.take() == []
+
+
+def test_a_refused_client_that_does_not_close_is_cut(house: Any) -> None:
+    client = house.connect()
+    client.reply({"accept": False})
+    house.loop.advance(9)
+    assert not client.aborted
+    house.loop.advance(2)
+    assert client.aborted
