@@ -6,7 +6,7 @@ because they stand in base64.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from .format import Format
@@ -30,8 +30,8 @@ def json_schema(format: Format) -> Schema:
     return schema
 
 
-def asyncapi() -> Schema:
-    """Return an AsyncAPI 3.0 document of all formats, from a worker's point of view."""
+def asyncapi(chosen: Iterable[Format] | None = None) -> Schema:
+    """Return an AsyncAPI 3.0 document of the chosen formats, or of all, from a worker's point of view."""
     from importlib.metadata import version  # slow to import, and needed nowhere else
 
     shared = _Shared("#/components/schemas/")
@@ -47,7 +47,7 @@ def asyncapi() -> Schema:
             channels[name] = {**channel, "description": format.doc, "messages": {name: reference}}
         return name
 
-    for format in formats():
+    for format in formats() if chosen is None else chosen:
         name = add(format, _channel(format))
         operation: Schema = {"action": "send" if _is_for_sending(format) else "receive"}
         operation["channel"] = {"$ref": f"#/channels/{name}"}

@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from .settings import ChannelSettings, Configuration, WorkerSettings
 
 _PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+_SECTION = re.compile(r"^(?:Args|Attributes):$", re.MULTILINE)
 _ATTRIBUTE = re.compile(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 
 
@@ -22,7 +23,7 @@ def reference(tables: Mapping[str, type[Any]]) -> str:
 
     Args:
         tables: The settings dataclass of each server by its table's name. A key's meaning is taken from the
-            `Attributes` section of the class's docstring.
+            `Args` or `Attributes` of the docstrings of the class and of those it builds on.
     """
     parts = ["## At the top", "", *_lines(Configuration, ("layer", "routing")), ""]
     classes = {"channels.PATTERN": ChannelSettings, "worker": WorkerSettings, **tables}
@@ -54,9 +55,10 @@ def _lines(cls: type[Any], keys: tuple[str, ...]) -> Iterator[str]:
 
 
 def _meanings(cls: type[Any]) -> dict[str, str]:
-    text = inspect.getdoc(cls) or ""
-    _, _, attributes = text.partition("Attributes:\n")
-    return {key: " ".join(meaning.split()) for key, meaning in _ATTRIBUTE.findall(attributes)}
+    """Return what the docstrings of a class and of those it builds on say of each key."""
+    texts = [inspect.cleandoc(base.__doc__ or "") for base in reversed(cls.__mro__)]
+    sections = [section for text in texts for section in _SECTION.split(text)[1:]]
+    return {key: " ".join(said.split()) for section in sections for key, said in _ATTRIBUTE.findall(section)}
 
 
 def _named(kind: Any, limits: Mapping[Any, Any]) -> str:
@@ -87,4 +89,6 @@ def _default(field: dataclasses.Field[Any]) -> str:
         return "required"
     if value is None or dataclasses.is_dataclass(value) or value == {}:
         return ""
+    if isinstance(value, float):
+        return f"`{value:g}`"
     return f"`{json.dumps(list(value) if isinstance(value, tuple) else value)}`"

@@ -116,7 +116,7 @@ class Process:
                 await self._end.wait()
                 await self._stop()
         finally:
-            await self._stop_servers(0)
+            await self._stop_servers(CLOSING)
             for number in SIGNALS:
                 # The loop ends before the process does.
                 loop.remove_signal_handler(number)

@@ -38,13 +38,13 @@ _SERVICE_LINK = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_|$)|_PORT_\d+_(TCP|UD
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
-    """The table `[worker]`.
+    """The table `[worker]`: what takes messages and runs consumers.
 
     Attributes:
         processes: Worker processes.
-        threads: Threads a worker process; None: 4 in `trunkline run`, otherwise 1.
-        prefetch: Messages taken at once; None: by the worker's own speed.
-        max_messages: Messages after which a worker ends; None: it does not.
+        threads: Threads a worker process; by default 4 in `trunkline run`, otherwise 1.
+        prefetch: Messages taken at once; by default as many as fit the worker's own speed.
+        max_messages: Messages after which a worker ends; by default it does not.
         grace: Seconds that consumers may still need when the process stops.
         stream_timeout: Seconds without a further chunk after which reading a body fails.
     """
@@ -59,11 +59,11 @@ class WorkerSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ChannelSettings:
-    """A table `[channels.PATTERN]`.
+    """A table `[channels.PATTERN]`: only `*` is special in a pattern, and the first that matches wins.
 
     Attributes:
-        capacity: Messages that a channel of this pattern holds; None: the layer's default.
-        expiry: Seconds after which a message is dropped; None: the layer's default.
+        capacity: Messages that a channel of this pattern holds; by default what the layer says.
+        expiry: Seconds after which a message is dropped; by default what the layer says.
         durable: Whether its messages outlive the processes.
     """
 
@@ -82,8 +82,8 @@ class Configuration:
 
     Attributes:
         path: The file it was read from, or None.
-        layer: URL of the layer, or None.
-        routing: Name of the routing, or None.
+        layer: URL of the channel layer; None: the command's default.
+        routing: `package.module` (its attribute `routing`) or `module:attribute`.
         channels: Settings by channel pattern, in the file's order: the first match wins.
         servers: Settings of each configured server by its table's name.
         worker: Settings of the worker.
@@ -224,8 +224,6 @@ class _Loading:
 
     def _refuse_not_built(self) -> None:
         for name, what in NOT_BUILT.items():
-            if name in self._tables:
-                continue
             rows: Any = self._document
             for key in name.split("."):
                 rows = rows.get(key) if isinstance(rows, dict) else None

@@ -147,7 +147,7 @@ def test_signal_while_starting_starts_nothing_more(life: Life) -> None:
     life.servers[0].start = interrupted  # type: ignore[method-assign]
     assert life.run() == 0
     assert "worker started" not in life.events
-    assert life.events[-2:] == ["http stopped within 0", "smtp stopped within 0"]
+    assert life.events[-2:] == ["http stopped within 0.5", "smtp stopped within 0.5"]
 
 
 def test_grace_shorter_than_the_drain(life: Life) -> None:
@@ -185,7 +185,7 @@ def test_server_that_cannot_start_stops_those_before_it(life: Life, error: Excep
     with pytest.raises(StartError, match=r"^smtp: (the layer is away|no room)$") as caught:
         life.run()
     assert caught.value.code == 3
-    assert life.events == ["http started", "http stopped within 0"]
+    assert life.events == ["http started", "http stopped within 0.5"]
 
 
 def test_server_that_fails_to_stop_hurts_no_other(life: Life, caplog: pytest.LogCaptureFixture) -> None:

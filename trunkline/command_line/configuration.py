@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..operations.errors import UsageError
-from ..operations.settings import DEFAULT_FILE, Configuration, load
+from ..operations.settings import DEFAULT_FILE, NOT_BUILT, Configuration, load
 
 if TYPE_CHECKING:
     from ..layer import Layer
@@ -21,18 +21,23 @@ DEFAULT_LAYER = "memory://"
 class ServerTables(Mapping[str, type[Any]]):
     """The settings class of each server by its table's name; a server is imported when it is looked up."""
 
+    def __init__(self) -> None:
+        from ..protocol_servers import SERVERS
+
+        self._names = [name for name in SERVERS if name not in NOT_BUILT]
+
     def __getitem__(self, name: str) -> type[Any]:
         from ..protocol_servers import load_server
 
+        if name not in self._names:
+            raise KeyError(name)
         return load_server(name).Settings
 
     def __iter__(self) -> Iterator[str]:
-        from ..protocol_servers import SERVERS
-
-        return iter(SERVERS)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self._names)
 
 
 def add_file(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,278 @@
+"""The commands that start nothing, called in this process; and the words before them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import trunkline
+from trunkline.command_line import main, reference
+from trunkline.command_line.configuration import ServerTables, open_layer_of, servers_of
+from trunkline.command_line.parser import COMMANDS, NOT_BUILT
+from trunkline.layer import ChannelFull
+from trunkline.operations.settings import ChannelSettings, Configuration
+from trunkline.workers import Routing, route
+
+Out = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Be in the user's folder, as the command is; what is imported from there is forgotten afterwards."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    for name in [name for name in os.environ if name.startswith("TRUNKLINE_")]:
+        monkeypatch.delenv(name)
+    modules = sys.modules.copy()
+    yield folder
+    for name in sys.modules.keys() - modules.keys():
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(folder)):
+            del sys.modules[name]
+
+
+def told(capsys: Out, *argv: str, code: int = 0) -> str:
+    assert main(argv) == code
+    out, err = capsys.readouterr()
+    assert bool(err) is (code != 0 and not out), err
+    return out or err
+
+
+def nothing(message: object) -> None:
+    """Consume."""
+
+
+def test_version(capsys: Out) -> None:
+    assert told(capsys, "--version") == f"trunkline {trunkline.__version__}\n"
+
+
+def test_help_of_every_command_has_an_example(capsys: Out) -> None:
+    assert "trunkline run" in told(capsys, "--help")
+    for name in COMMANDS:
+        text = told(capsys, name, "--help")
+        assert "examples:\n  " in text
+        assert f"trunkline {name}" in text.partition("examples:")[2]
+
+
+def test_reference_is_the_help() -> None:
+    page = reference()
+    assert all(f"## `trunkline {name}`" in page for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        ((), "a command is missing: run, check, routes, formats"),
+        (("chekc",), "unknown command 'chekc'; did you mean check?"),
+        (("--nonsense",), "the following arguments are required: COMMAND"),
+        (("routes", "--path", "/", "--text", "x"), "argument --text: not allowed with argument --path"),
+        (("check", "a", "b"), "unrecognized arguments: b"),
+        *(((name,), f"this version of Trunkline has no command '{name}'") for name in sorted(NOT_BUILT)),
+    ],
+)
+def test_wrong_usage_is_2_in_one_line(capsys: Out, argv: tuple[str, ...], expected: str) -> None:
+    line = told(capsys, *argv, code=2)
+    assert line.startswith(f"trunkline: {expected}")
+    assert line.count("\n") == 1
+
+
+def test_as_a_program(here: Path) -> None:
+    """The arguments come from the process, and a reader that leaves early is no failure."""
+    program = subprocess.run(
+        f"'{sys.executable}' -m trunkline formats --asyncapi | head -c 1", shell=True, capture_output=True, check=False
+    )
+    assert (program.stdout, program.stderr) == (b"{", b"")
+    ended = subprocess.run([sys.executable, "-m", "trunkline", "nonsense"], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("trunkline: unknown command 'nonsense'")
+
+
+def test_ctrl_c_while_a_command_works_is_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(arguments: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(COMMANDS["formats"], "execute", interrupted)
+    assert main(["formats"]) == 1
+
+
+class TestFormats:
+    def test_all(self, capsys: Out) -> None:
+        lines = told(capsys, "formats").splitlines()
+        assert any(line.startswith("http.request ") for line in lines)
+        assert any(line.startswith("email.receive ") for line in lines)
+
+    def test_one(self, capsys: Out) -> None:
+        text = told(capsys, "formats", "http.request")
+        assert text.startswith("http.request\n")
+        assert "query_string" in text
+
+    def test_family(self, capsys: Out) -> None:
+        assert told(capsys, "formats", "http.request.body?abc").startswith("http.request.body?")
+
+    def test_json_schema(self, capsys: Out) -> None:
+        schema = json.loads(told(capsys, "formats", "udp.receive", "--json-schema"))
+        assert schema["title"] == "udp.receive"
+        assert "data" in schema["properties"]
+        every = json.loads(told(capsys, "formats", "--json-schema"))
+        assert every["udp.receive"] == schema
+        assert "chat.message" in every
+
+    def test_asyncapi(self, capsys: Out) -> None:
+        document = json.loads(told(capsys, "formats", "--asyncapi"))
+        assert document["asyncapi"].startswith("3.")
+        assert len(document["channels"]) > 10
+        one = json.loads(told(capsys, "formats", "udp.receive", "--asyncapi"))
+        assert {channel["address"] for channel in one["channels"].values()} == {"udp.receive", None}
+
+    def test_unknown(self, capsys: Out) -> None:
+        line = told(capsys, "formats", "http.reqest", code=2)
+        assert line == "trunkline: no format is called 'http.reqest'; did you mean http.request?\n"
+
+
+MAIL = """
+from trunkline.workers import route
+
+
+def support(message, ticket):
+    pass
+
+
+def page(message):
+    pass
+
+
+def say(message, text):
+    pass
+
+
+routing = [
+    route("email.receive", support, address=r"^support\\+(?P<ticket>\\d+)@example\\.com$"),
+    route("http.request", page, path="^/$", method="^GET$"),
+    route("chat.message", say, text=r"^!say (?P<text>.+)$"),
+    route("websocket.receive", page, path="^/room$"),
+]
+"""
+
+
+class TestRoutes:
+    @pytest.fixture(autouse=True)
+    def mail(self, here: Path) -> None:
+        (here / "mail.py").write_text(MAIL, encoding="utf-8")
+
+    def test_table(self, capsys: Out) -> None:
+        lines = told(capsys, "routes", "mail").splitlines()
+        assert lines[0].split() == ["channels", "filters", "consumer", "where"]
+        assert lines[2].split() == ["http.request", "path='^/$'", "method='^GET$'", "mail.page", "mail.py:19"]
+        assert len(lines) == 5
+
+    def test_the_configured_routing(self, capsys: Out) -> None:
+        assert "app.routing.page" in told(capsys, "routes")
+
+    def test_address(self, capsys: Out) -> None:
+        text = told(capsys, "routes", "mail", "--address", "support+42@Example.COM")
+        assert text.startswith("email.receive: mail.support(message, ticket='42')")
+
+    def test_address_that_nobody_takes(self, capsys: Out) -> None:
+        first, why = told(capsys, "routes", "mail", "--address", "nobody@example.com").splitlines()
+        assert first.startswith('email.receive: no route takes it; the answer is {"accept": false, "code": 550')
+        assert why.startswith("    mail.support: address=")
+
+    def test_path(self, capsys: Out) -> None:
+        assert told(capsys, "routes", "mail", "--path", "/?q=1").startswith("http.request: mail.page(message)")
+        lines = told(capsys, "routes", "mail", "--path", "/%72oom").splitlines()
+        assert lines[0].startswith('http.request: no route takes it; the answer is {"status": 404')
+        assert lines[-1].startswith("websocket.receive: mail.page(message)")
+
+    def test_text(self, capsys: Out) -> None:
+        text = told(capsys, "routes", "mail", "--text", "!say hi")
+        assert text.startswith("chat.message: mail.say(message, text='hi')")
+
+    def test_channels_without_a_route(self, capsys: Out) -> None:
+        text = told(capsys, "routes", "app.routing", "--address", "x@y")
+        assert text == "no route listens to email.recipient or email.receive\n"
+
+    def test_no_routing(self, capsys: Out, here: Path) -> None:
+        (here / "trunkline.toml").unlink()
+        line = told(capsys, "routes", code=2)
+        assert line.startswith("trunkline: no routing is named")
+
+
+class TestCheck:
+    def test_everything_is_fine(self, capsys: Out) -> None:
+        lines = told(capsys, "check").splitlines()
+        assert [line.split()[:2] for line in lines] == [
+            ["fine", "settings:"],
+            ["fine", "layer:"],
+            ["fine", "routing:"],
+            ["fine", "server"],
+        ]
+        assert lines[3] == "fine     server http: tcp:0"
+
+    def test_every_problem_is_shown(self, capsys: Out, here: Path) -> None:
+        (here / "trunkline.toml").write_text(
+            'layer = "redis://x"\nrouting = "odd"\n[http]\nendpoint = []\nmax_head = 1\n', encoding="utf-8"
+        )
+        (here / "odd.py").write_text(
+            "from trunkline.workers import route\n\n\ndef consume(message):\n    pass\n\n\n"
+            'routing = [route("http.reqest", consume), route("email.receive", consume, address="a@example.com")]\n',
+            encoding="utf-8",
+        )
+        lines = told(capsys, "check", code=2).splitlines()
+        problems = [line.removeprefix("problem  ") for line in lines if line.startswith("problem")]
+        assert problems[0] == "trunkline.toml: [http] endpoint: unknown key; did you mean endpoints?"
+        assert problems[1] == "trunkline.toml: [http] max_head: must be at least 256, got 1"
+        assert problems[2].startswith("layer: redis:// is not part of this version of Trunkline")
+        assert problems[3] == "odd.py:8: channel 'http.reqest' is not known; did you mean 'http.request'?"
+        assert "an unescaped dot" in problems[4]
+
+    def test_routing_that_does_not_import(self, capsys: Out, here: Path) -> None:
+        (here / "odd.py").write_text("1 +\n", encoding="utf-8")
+        assert "problem  odd.py:1: SyntaxError" in told(capsys, "check", "odd", code=2)
+
+    def test_file_that_is_no_toml(self, capsys: Out, here: Path) -> None:
+        (here / "other.toml").write_text("[http\n", encoding="utf-8")
+        text = told(capsys, "check", "-c", "other.toml", code=2)
+        assert text.startswith("problem  other.toml: is not valid TOML: ")
+
+    def test_without_a_file(self, capsys: Out, here: Path) -> None:
+        (here / "trunkline.toml").unlink()
+        text = told(capsys, "check", "app.routing")
+        assert text.startswith("fine     settings: no file, so the defaults\n")
+        assert "server http: tcp:8000" in text
+
+
+class TestConfiguration:
+    def test_servers_without_a_table(self) -> None:
+        web = Routing([route("http.request", nothing)])
+        assert list(servers_of(Configuration(), web)) == ["http"]
+        mail = Routing([route("email.receive", nothing)])
+        servers = servers_of(Configuration(), mail)
+        assert {name: each.endpoints for name, each in servers.items()} == {"http": ["tcp:8000"], "smtp": ["tcp:2525"]}
+
+    def test_servers_with_a_table(self) -> None:
+        configured = Configuration(servers={"udp": object()})
+        assert list(servers_of(configured, Routing([route("email.receive", nothing)]))) == ["udp"]
+
+    def test_channels_reach_the_layer(self) -> None:
+        channels = {
+            "few.*": ChannelSettings(capacity=1),
+            "*": ChannelSettings(expiry=1.0),
+        }
+        layer = open_layer_of(Configuration(channels=channels))
+        layer.send("few.jobs", {})
+        layer.send("other", {})
+        layer.send("other", {})
+        with pytest.raises(ChannelFull):
+            layer.send("few.jobs", {})
+        layer.close()
+
+    def test_tables_are_those_of_the_servers(self) -> None:
+        tables = ServerTables()
+        assert {"http", "smtp", "udp"} <= set(tables)
+        assert len(tables) == len(set(tables))
+        assert tables["udp"].__name__ == "UdpSettings"
