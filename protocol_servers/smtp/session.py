@@ -134,7 +134,8 @@ class Session:
         self._errors = 0
         self._buffer = b""
         self._position = 0
-        self._line_refused = False  # the line that is being read had its reply already
+        self._line_refused = False  # what is read now is refused, up to a CR LF
+        self._line_answered = False  # and had its reply already, up to a bare LF
         self._line_discarded = 0
         self._unsaid: deque[bytes | Recipient] = deque()  # from the first recipient on that has no reply yet
         self._out: list[bytes] = []
@@ -251,10 +252,15 @@ class Session:
             return False
         is_whole = end > start and self._buffer[end - 1] == 0x0D
         line = self._buffer[start : end - 1 if is_whole else end]
-        if self._line_refused and is_whole:
-            self._line_refused, self._line_discarded = False, 0
-        elif not is_whole or b"\r" in line:
-            self._line_refused = not is_whole
+        if not is_whole:
+            # The client may think that its command ended here: it hears of every one.
+            if not self._line_answered:
+                self._error(replies.BARE_IN_COMMAND)
+            self._line_refused, self._line_answered = True, False
+        elif self._line_refused:
+            self._line_refused = self._line_answered = False
+            self._line_discarded = 0
+        elif b"\r" in line:
             self._error(replies.BARE_IN_COMMAND)
         elif len(line) > MAX_COMMAND:
             self._error(replies.COMMAND_TOO_LONG)
@@ -271,7 +277,7 @@ class Session:
         if not self._line_refused:
             if len(self._buffer) - start <= MAX_COMMAND + 1:
                 return
-            self._line_refused = True
+            self._line_refused = self._line_answered = True
             self._error(replies.COMMAND_TOO_LONG)
         self._position = len(self._buffer) - self._buffer.endswith(b"\r")
         self._line_discarded += self._position - start

@@ -1,0 +1,368 @@
+"""The SMTP session byte by byte: whole conversations, and what is refused in them.
+
+Each conversation is fed as a whole and one byte at a time. In a script `C` is what the client sends, `S` are the
+beginnings of the lines that the server says to it, in order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trunkline.protocol_servers.smtp import replies
+from trunkline.protocol_servers.smtp.replies import Reply
+from trunkline.protocol_servers.smtp.session import (
+    MAX_BUFFERED,
+    Closed,
+    Limits,
+    Mail,
+    MailReceived,
+    Recipient,
+    RecipientAsked,
+    Session,
+    TlsWanted,
+)
+
+LIMITS = Limits(
+    hostname="mx.example.org",
+    max_size=5000,
+    max_recipients=3,
+    max_line=1000,
+    max_errors=5,
+    postmaster="boss@example.org",
+)
+NOBODY = Reply(550, "5.1.1 No such recipient here")
+
+
+class Driver:
+    """Answer a session's questions at once: recipients called "nobody…" are refused, all mails are taken."""
+
+    def __init__(self, limits: Limits = LIMITS, **options: Any) -> None:
+        self.session = Session(limits, **options)
+        self.session.begin()
+        self.mails: list[Mail] = []
+        self.closed = False
+        self.tls = 0
+
+    def feed(self, data: bytes, step: int | None = None) -> list[str]:
+        said = self.work()
+        step = step or len(data) or 1
+        for position in range(0, len(data), step):
+            self.session.receive_data(data[position : position + step])
+            said += self.work()
+        return said.decode("ascii").split("\r\n")[:-1]
+
+    def work(self) -> bytes:
+        said = b""
+        while events := self.session.events():
+            for event in events:
+                if isinstance(event, RecipientAsked):
+                    refused = event.recipient.address.startswith("nobody")
+                    self.session.answer_recipient(event.recipient, NOBODY if refused else replies.RECIPIENT_OK)
+                elif isinstance(event, MailReceived):
+                    self.mails.append(event.mail)
+                    self.session.answer_mail(replies.MAIL_TAKEN)
+                elif isinstance(event, TlsWanted):
+                    said += self.session.data_to_send()
+                    self.tls += 1
+                    self.session.tls_started()
+                elif isinstance(event, Closed):
+                    self.closed = True
+        return said + self.session.data_to_send()
+
+
+GREETING = ["220 mx.example.org ESMTP"]
+EHLO = [
+    "250-mx.example.org",
+    "250-PIPELINING",
+    "250-SIZE 5000",
+    "250-8BITMIME",
+    "250-SMTPUTF8",
+    "250 ENHANCEDSTATUSCODES",
+]
+HELLO = b"EHLO client.example.org\r\n"
+MAIL = b"MAIL FROM:<a@example.org>\r\n"
+RCPT = b"RCPT TO:<you@example.org>\r\n"
+OK, SENDER, RECIPIENT, GO, TAKEN, BYE = "250 2.0.0", "250 2.1.0", "250 2.1.5", "354 ", "250 2.6.0", "221 2.0.0"
+
+CONVERSATIONS: list[tuple[str, bytes, list[str]]] = [
+    (
+        "a mail",
+        HELLO + MAIL + RCPT + b"DATA\r\nSubject: x\r\n\r\nhi\r\n.\r\nQUIT\r\n",
+        [*EHLO, SENDER, RECIPIENT, GO, TAKEN, BYE],
+    ),
+    ("two mails", HELLO + (MAIL + RCPT + b"DATA\r\n.\r\n") * 2, [*EHLO, *[SENDER, RECIPIENT, GO, TAKEN] * 2]),
+    ("HELO and small letters", b"helo x\r\nmail from:<>\r\nrcpt to:<a@b>\r\n", ["250 mx.example.org", SENDER, RECIPIENT]),
+    ("spaces after the colon", HELLO + b"MAIL FROM:  <>\r\nRCPT TO: <a@b>\r\n", [*EHLO, SENDER, RECIPIENT]),
+    ("short commands", b"NOOP\r\nNOOP any thing\r\nRSET\r\nHELP\r\nHELP MAIL\r\nVRFY ann\r\nQUIT\r\n",
+     [OK, OK, OK, "214 2.0.0", "214 2.0.0", "252 2.5.0", BYE]),
+    ("nothing after QUIT", b"QUIT\r\nNOOP\r\n", [BYE]),
+    ("unknown", b"HLEO x\r\n\r\nGET / HTTP/1.1\r\n", ["500 5.5.1"] * 3),
+    ("not offered", b"EXPN x\r\nAUTH PLAIN\r\nBDAT 3 LAST\r\nETRN x\r\n", ["502 5.5.1"] * 4),
+    ("STARTTLS without a certificate", b"STARTTLS\r\n", ["502 5.5.1"]),
+    ("unwanted arguments", HELLO + b"RSET x\r\nQUIT x\r\n" + MAIL + RCPT + b"DATA x\r\nSTARTTLS x\r\n",
+     [*EHLO, "501 5.5.4", "501 5.5.4", SENDER, RECIPIENT, "501 5.5.4", "501 5.5.4"]),
+    ("HELO without a name", b"HELO\r\nEHLO \r\nEHLO a\x01b\r\nEHLO " + b"x" * 256 + b"\r\n", ["501 5.5.4"] * 4),
+    ("out of order", MAIL + b"RCPT TO:<a@b>\r\nDATA\r\n", ["503 5.5.1"] * 3),
+    ("MAIL twice, DATA too early", HELLO + MAIL + MAIL + b"DATA\r\n", [*EHLO, SENDER, "503 5.5.1", "503 5.5.1"]),
+    ("RSET forgets the mail", HELLO + MAIL + RCPT + b"RSET\r\nDATA\r\n", [*EHLO, SENDER, RECIPIENT, OK, "503 5.5.1"]),
+    ("EHLO forgets the mail", HELLO + MAIL + HELLO + RCPT, [*EHLO, SENDER, *EHLO, "503 5.5.1"]),
+    ("MAIL syntax", HELLO + b"MAIL\r\nMAIL TO:<a@b>\r\nMAIL FROM:a@b\r\nMAIL FROM:<a>\r\nMAIL FROM:<a@b>x\r\n",
+     [*EHLO, "501 5.5.4", "501 5.5.4", "501 5.1.7", "501 5.1.7", "501 5.5.4"]),
+    ("RCPT syntax", HELLO + MAIL + b"RCPT\r\nRCPT FROM:<a@b>\r\nRCPT TO:<>\r\nRCPT TO:<a@b>x\r\nRCPT TO:<a@b> NOTIFY=NEVER\r\n",
+     [*EHLO, SENDER, "501 5.5.4", "501 5.5.4", "501 5.1.3", "501 5.5.4", "555 5.5.4"]),
+    ("known parameters", HELLO + b"MAIL FROM:<a@b> SIZE=5000 BODY=8bitmime SMTPUTF8\r\n", [*EHLO, SENDER]),
+    ("unknown parameters", HELLO + b"MAIL FROM:<a@b> AUTH=<>\r\nMAIL FROM:<a@b> RET=FULL\r\n", [*EHLO, *["555 5.5.4"] * 2]),
+    ("odd parameters", HELLO + b"".join(b"MAIL FROM:<a@b> %b\r\n" % one for one in
+     (b"SIZE", b"SIZE=x", b"SIZE=-1", b"BODY=BINARYMIME", b"SMTPUTF8=1")), [*EHLO, *["501 5.5.4"] * 5]),
+    ("a size beyond counting", HELLO + b"MAIL FROM:<a@b> SIZE=" + b"9" * 30 + b"\r\n", [*EHLO, "501 5.5.4"]),
+    ("declared too large", HELLO + b"MAIL FROM:<a@b> SIZE=5001\r\n" + MAIL, [*EHLO, "552 5.3.4", SENDER]),
+    ("too large after all", HELLO + MAIL + RCPT + b"DATA\r\n" + b"x\r\n" * 2000 + b".\r\nNOOP\r\n",
+     [*EHLO, SENDER, RECIPIENT, GO, "552 5.3.4", OK]),
+    ("a long line in the mail", HELLO + MAIL + RCPT + b"DATA\r\n" + b"x" * 1001 + b"\r\n.\r\nNOOP\r\n",
+     [*EHLO, SENDER, RECIPIENT, GO, "500 5.5.2", OK]),
+    ("a bare LF in the mail", HELLO + MAIL + RCPT + b"DATA\r\na\n.\nMAIL FROM:<evil@example.org>\r\n.\r\nNOOP\r\n",
+     [*EHLO, SENDER, RECIPIENT, GO, "550 5.6.0", OK]),
+    ("non-ASCII without SMTPUTF8", HELLO + "MAIL FROM:<ä@b>\r\n".encode() + MAIL + "RCPT TO:<ä@b>\r\n".encode(),
+     [*EHLO, "553 5.6.7", SENDER, "553 5.6.7"]),
+    ("non-ASCII with SMTPUTF8", HELLO + "MAIL FROM:<ä@ö.example> SMTPUTF8\r\nRCPT TO:<ü@b>\r\n".encode(),
+     [*EHLO, SENDER, RECIPIENT]),
+    ("not UTF-8", HELLO + b"MAIL FROM:<\xe4@b> SMTPUTF8\r\n", [*EHLO, "500 5.5.2"]),
+    ("all recipients refused", HELLO + MAIL + b"RCPT TO:<nobody@b>\r\nDATA\r\nRSET\r\n",
+     [*EHLO, SENDER, "550 5.1.1", "554 5.5.1", OK]),
+    ("some recipients refused", HELLO + MAIL + b"RCPT TO:<nobody@b>\r\n" + RCPT + b"DATA\r\n.\r\n",
+     [*EHLO, SENDER, "550 5.1.1", RECIPIENT, GO, TAKEN]),
+    ("too many recipients", HELLO + MAIL + b"".join(b"RCPT TO:<r%d@b>\r\n" % n for n in range(1000)) + b"DATA\r\n.\r\n",
+     [*EHLO, SENDER, *[RECIPIENT] * 3, *["452 4.5.3"] * 997, GO, TAKEN]),
+    ("too many errors", b"x\r\n" * 10, [*["500 5.5.1"] * 5, "421 4.7.0"]),
+    ("a long command", b"NOOP " + b"x" * 1020 + b"\r\nNOOP " + b"x" * 1019 + b"\r\n", ["500 5.5.2", OK]),
+    ("a very long command", b"x" * 15_000 + b"\r" + b"x" * 15_000 + b"\r\nNOOP\r\n", ["500 5.5.2", OK]),
+    ("a bare LF ends nothing", b"NOOP\nNOOP\r\nNOOP\r\n", ["500 5.5.2", OK]),
+    ("only bare LFs", b"EHLO x\nMAIL FROM:<a@b>\nQUIT\n", ["500 5.5.2"] * 3),
+    ("a bare CR ends nothing", b"NOOP\rNOOP\r\nNOOP\r\n\r\r\nNOOP\r\n", ["500 5.5.2", OK, "500 5.5.2", OK]),
+    ("NUL", b"NOOP \0\r\nNO\0OP\r\n", [OK, "500 5.5.1"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("step", [None, 1])
+@pytest.mark.parametrize(
+    ("client", "server"), [row[1:] for row in CONVERSATIONS], ids=[row[0] for row in CONVERSATIONS]
+)
+def test_conversations(client: bytes, server: list[str], step: int | None) -> None:
+    driver = Driver()
+    said = driver.feed(client, step)
+    for line, beginning in zip(said, GREETING + server, strict=True):
+        assert line.startswith(beginning)
+        assert len(line) <= 510
+    for mail in driver.mails:
+        assert mail.sender != "evil@example.org"
+
+
+@pytest.mark.parametrize("step", [None, 1])
+def test_what_arrives(step: int | None) -> None:
+    driver = Driver()
+    recipients = [b"Ann@EXAMPLE.org", b"Ann@example.ORG", b"nobody@example.org", b'"postmaster"@x.example']
+    script = HELLO + b"MAIL FROM:<> SMTPUTF8\r\n" + b"".join(b"RCPT TO:<%b>\r\n" % one for one in recipients)
+    said = driver.feed(script + b"DATA\r\n..a\r\n.\r\n", step)
+    assert [line[:3] for line in said[-7:]] == ["250", "250", "250", "550", "250", "354", "250"]
+    (mail,) = driver.mails
+    assert mail.sender is None
+    assert mail.smtputf8
+    assert mail.accepted == ["Ann@example.org", "boss@example.org"]
+    assert mail.content == b".a\r\n"
+    assert driver.session.helo == "client.example.org"
+
+
+@pytest.mark.parametrize("name", ["postmaster", "POSTMASTER", "Postmaster@Example.ORG", "<not>"])
+def test_postmaster(name: str) -> None:
+    for postmaster, address in (
+        (None, f"postmaster@{name.partition('@')[2].lower() or 'mx.example.org'}"),
+        ("b@c", "b@c"),
+    ):
+        driver = Driver(Limits(hostname="MX.example.org", postmaster=postmaster))
+        driver.feed(HELLO + MAIL + f"RCPT TO:<{name}>\r\n".encode() + b"DATA\r\n.\r\n")
+        assert [mail.accepted[0].lower() for mail in driver.mails] == ([] if name == "<not>" else [address])
+
+
+def test_starttls_begins_anew_and_believes_nothing_that_was_read_before() -> None:
+    driver = Driver(offers_tls=True)
+    assert "250 STARTTLS" in driver.feed(HELLO)
+    said = driver.feed(MAIL + b"STARTTLS\r\nRSET\r\nEHLO injected\r\n" + MAIL)
+    assert [line[:9] for line in said] == ["250 2.1.0", "220 2.0.0"]
+    assert driver.tls == 1
+    assert driver.session.helo == ""
+    assert driver.session.tls
+    assert driver.feed(MAIL)[0].startswith("503 5.5.1")
+    said = driver.feed(HELLO + b"STARTTLS\r\n")
+    assert "250 ENHANCEDSTATUSCODES" in said
+    assert "250 STARTTLS" not in said
+    assert said[-1].startswith("503 5.5.1")
+
+
+def test_bytes_between_starttls_and_tls_are_thrown_away() -> None:
+    session = Session(LIMITS, offers_tls=True)
+    session.receive_data(HELLO + b"STARTTLS\r\n")
+    session.receive_data(b"NOOP\r\n")
+    assert [type(event) for event in session.events()] == [TlsWanted]
+    session.data_to_send()
+    session.tls_started()
+    session.receive_data(b"RSET\r\n")
+    assert session.data_to_send().startswith(b"250 2.0.0")
+
+
+def test_a_connection_on_tls_is_offered_no_starttls() -> None:
+    driver = Driver(offers_tls=True, tls=True)
+    assert driver.feed(HELLO)[-1] == "250 ENHANCEDSTATUSCODES"
+
+
+def asked(session: Session) -> list[Recipient]:
+    return [event.recipient for event in session.events() if isinstance(event, RecipientAsked)]
+
+
+def test_pipelined_recipients_are_asked_at_once_and_answered_in_order() -> None:
+    session = Session(LIMITS)
+    session.receive_data(HELLO + MAIL)
+    session.data_to_send()
+    session.receive_data(b"RCPT TO:<a@b>\r\nRCPT TO:<bad>\r\nRCPT TO:<c@d>\r\nRCPT TO:<a@b>\r\nDATA\r\n")
+    first, second = asked(session)
+    assert session.is_waiting
+    session.answer_recipient(second, NOBODY)
+    assert session.data_to_send() == b""
+    session.answer_recipient(first, replies.RECIPIENT_OK)
+    session.answer_recipient(first, NOBODY)
+    said = session.data_to_send().decode().splitlines()
+    assert [line[:9] for line in said] == ["250 2.1.5", "501 5.1.3", "550 5.1.1", "250 2.1.5", "354 End d"]
+    assert not session.is_waiting
+
+
+def test_commands_behind_an_open_question_wait_and_their_number_is_bounded() -> None:
+    session = Session(LIMITS)
+    session.receive_data(HELLO + MAIL + RCPT)
+    (recipient,) = asked(session)
+    session.data_to_send()
+    session.receive_data(b"NOOP\r\n" * 10)
+    assert not session.is_full
+    session.receive_data(b"NOOP\r\n" * (MAX_BUFFERED // 6))
+    assert session.is_full
+    assert session.data_to_send() == b""
+    session.answer_recipient(recipient, replies.RECIPIENT_OK)
+    assert not session.is_full
+    assert session.data_to_send().count(b"250 2.0.0") == 10 + MAX_BUFFERED // 6
+
+
+def test_a_mail_is_answered_when_it_is_answered() -> None:
+    session = Session(LIMITS)
+    session.receive_data(HELLO + MAIL + RCPT)
+    session.answer_recipient(asked(session)[0], replies.RECIPIENT_OK)
+    session.receive_data(b"DATA\r\nhi")
+    assert session.held == 2
+    session.receive_data(b"\r\n.\r\nNOOP\r\n")
+    session.data_to_send()
+    assert session.is_waiting
+    assert session.held == 0
+    session.answer_mail(Reply(451, "4.3.0 Later"))
+    assert session.data_to_send() == b"451 4.3.0 Later\r\n250 2.0.0 OK\r\n"
+    session.answer_mail(replies.MAIL_TAKEN)
+    assert session.data_to_send() == b""
+
+
+def test_data_refused_from_outside_is_refused_at_its_end() -> None:
+    driver = Driver()
+    driver.feed(HELLO + MAIL + RCPT + b"DATA\r\nsome data")
+    driver.session.refuse_data(replies.NO_ROOM)
+    assert driver.session.held == 0
+    assert driver.feed(b"\r\nmore\r\n.\r\n") == [replies.NO_ROOM.encode().decode().strip()]
+    driver.session.refuse_data(replies.NO_ROOM)
+    assert driver.mails == []
+
+
+def test_far_too_much_data_ends_the_session() -> None:
+    for flood in (HELLO + MAIL + RCPT + b"DATA\r\n", b""):
+        driver = Driver()
+        driver.feed(flood)
+        sent = 0
+        while not driver.closed:
+            driver.session.receive_data(b"x" * 5000)
+            said = driver.work()
+            assert driver.session.held <= LIMITS.max_size
+            sent += 5000
+            assert sent < 20 * LIMITS.max_size
+        assert said.startswith(b"421 4.7.0")
+
+
+def test_ending_waits_for_the_open_mail() -> None:
+    driver = Driver()
+    driver.feed(HELLO + MAIL)
+    driver.session.end(replies.STOPPING)
+    assert driver.feed(RCPT + b"DATA\r\n.\r\n")[-2:] == [
+        replies.MAIL_TAKEN.encode().decode().strip(), replies.STOPPING.encode().decode().strip()
+    ]  # fmt: skip
+    assert driver.closed
+    assert driver.feed(b"NOOP\r\n") == []
+
+
+def test_ending_without_an_open_mail() -> None:
+    driver = Driver()
+    driver.feed(HELLO)
+    driver.session.end(replies.STOPPING)
+    assert driver.work() == replies.STOPPING.encode()
+    driver.session.end(replies.STOPPING)
+    assert driver.work() == b""
+    waiting = Driver()
+    waiting.feed(HELLO + MAIL)
+    waiting.session.end(replies.STOPPING)
+    assert waiting.feed(HELLO + b"NOOP\r\n")[-1].startswith("421 4.3.2")
+
+
+def test_ending_now() -> None:
+    session = Session(LIMITS)
+    session.receive_data(HELLO + MAIL + RCPT)
+    session.data_to_send()
+    session.end_now(replies.IDLE)
+    assert session.data_to_send() == replies.IDLE.encode()
+    assert session.closed
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "reply"),
+    [
+        (550, "5.1.1 No such person", "550 5.1.1 No such person"),
+        (550, "No such person", "550 5.0.0 No such person"),
+        (550, "", "550 5.0.0 Refused"),
+        (550, "5.1.1", "550 5.1.1 Refused"),
+        (451, "5.1.1 Mismatched", "451 4.0.0 Mismatched"),
+        (451, "5.1.1", "451 4.0.0 Refused"),
+        (250, "a\r\n.\r\nb", "250 2.0.0 a . b"),
+        (550, "5.1.1 ünknown", "550 5.1.1 ?nknown"),
+    ],
+)
+def test_replies_made_of_what_others_say(code: int, text: str, reply: str) -> None:
+    assert replies.encode_reply(replies.made_reply(code, text, "Refused")).decode() == reply + "\r\n"
+
+
+def test_a_long_reply_takes_several_lines() -> None:
+    lines = replies.encode_reply(replies.made_reply(550, "5.1.1 " + "word " * 1000, "")).decode().split("\r\n")[:-1]
+    assert len(lines) > 3
+    assert all(line.startswith("550-5.1.1 ") and len(line) <= 510 for line in lines[:-1])
+    assert lines[-1].startswith("550 5.1.1 ")
+
+
+COMMANDS = st.sampled_from(
+    [HELLO, MAIL, RCPT, b"DATA\r\n", b".\r\n", b"RSET\r\n", b"QUIT\r\n", b"NOOP\r\n", b"STARTTLS\r\n", b"\r\n", b"\n", b"\r",
+     b"x", b" ", b"\0", b"\xff", b"RCPT TO:<nobody@b>\r\n", b"MAIL FROM:<>", b"RCPT TO:", b"hi\r\n", b"x" * 600]
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(COMMANDS, max_size=30).map(b"".join), st.integers(1, 7))
+def test_any_conversation(client: bytes, step: int) -> None:
+    """Nothing raises, memory stays bounded, and how the bytes are cut makes no difference."""
+    limits = Limits(max_errors=1000, max_size=5000, max_line=500)
+    whole, parts = Driver(limits), Driver(limits)
+    # A line with several faults may be refused for another one of them.
+    assert [line[:9] for line in parts.feed(client, step)] == [line[:9] for line in whole.feed(client)]
+    assert [mail.content for mail in parts.mails] == [mail.content for mail in whole.mails]
+    assert not whole.session.is_full
