@@ -20,7 +20,10 @@ def to_json(value: Any) -> Any:
     Raises:
         TypeError: a value that cannot travel; names the place.
     """
-    return _outward(value, "message")
+    try:
+        return _outward(value, "message")
+    except RecursionError:
+        raise TypeError("message: nested too deeply") from None
 
 
 def from_json(value: Any) -> Any:
@@ -29,7 +32,10 @@ def from_json(value: Any) -> Any:
     Raises:
         ValueError: not the JSON form of a value that can travel; names the place.
     """
-    return _inward(value, "message")
+    try:
+        return _inward(value, "message")
+    except RecursionError:
+        raise ValueError("message: nested too deeply") from None
 
 
 def _outward(value: Any, place: str) -> Any:

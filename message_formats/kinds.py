@@ -392,8 +392,14 @@ class Field:
 
 
 class Rule(ABC):
-    """A condition over several keys of one record. A key is *set* when it is there and not None."""
+    """A condition over several keys of one record. A key is *set* when it is there and not None.
 
+    Attributes:
+        keys: the keys that it is about.
+        text: the condition, for people.
+    """
+
+    keys: tuple[str, ...]
     text: str
 
     @abstractmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from .format import Format
@@ -23,29 +23,30 @@ def summary() -> str:
 
 def describe(format: Format) -> str:
     """Return all there is to know about a format, for a terminal: keys, types, defaults, answers, reply."""
-    lines = [format.name, "", *_wrapped(format.doc), "", *_listed(format.record)]
-    facts = list(_facts(format))
+    blocks = [format.name, _wrapped(format.doc), *_listings(format.record)]
+    facts = [_wrapped(fact, then="    ") for fact in _facts(format)]
     if facts:
-        lines += ["", *facts]
+        blocks.append("\n".join(facts))
     if format.reply is not None:
-        lines += ["", "Reply", *_wrapped(format.reply.doc), "", *_listed(format.reply.record)]
-    return "\n".join(lines)
+        blocks += ["Reply", _wrapped(format.reply.doc), *_listings(format.reply.record)]
+    return "\n\n".join(blocks)
 
 
 def markdown() -> str:
     """Return the reference page of all formats."""
-    lines = ["# Message formats", ""]
+    blocks = ["# Message formats"]
     replies: dict[Format, None] = {}
     for format in formats():
-        lines += [f"## `{format.name}`", "", format.doc, "", *_tables(format.record)]
-        lines += [f"- {fact}" for fact in _facts(format, code="`")]
+        blocks += [f"## `{format.name}`", format.doc, *_tables(format.record)]
+        facts = list(_facts(format, code="`"))
         if format.reply is not None:
             replies[format.reply] = None
-            lines.append(f"- May be answered with a [{format.reply.name}](#{format.reply.name.replace(' ', '-')}).")
-        lines.append("")
+            facts.append(f"Answered with: [{format.reply.name}](#{format.reply.name.replace(' ', '-')})")
+        if facts:
+            blocks.append("\n".join(f"- {fact}" for fact in facts))
     for reply in replies:
-        lines += [f"## {reply.name}", "", reply.doc, "", *_tables(reply.record), ""]
-    return "\n".join(lines).rstrip() + "\n"
+        blocks += [f"## {reply.name}", reply.doc, *_tables(reply.record)]
+    return "\n\n".join(blocks) + "\n"
 
 
 def _inner(record: Record) -> list[Record]:
@@ -90,34 +91,38 @@ def _facts(format: Format, code: str = "") -> Iterator[str]:
         yield "Sent while nobody listens, it becomes a dead letter."
 
 
-def _wrapped(text: str, indent: str = "") -> list[str]:
-    lines: list[str] = []
-    for paragraph in text.split("\n\n"):
-        lines += ["", *textwrap.wrap(paragraph, _WIDTH, initial_indent=indent, subsequent_indent=indent)]
-    return lines[1:]
+def _wrapped(text: str, indent: str = "", then: str = "") -> str:
+    """Fill the paragraphs of a text, each line indented, and those that continue a paragraph by `then` more."""
+    filler = textwrap.TextWrapper(
+        _WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent + then,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+    return "\n\n".join(filler.fill(paragraph) for paragraph in text.split("\n\n"))
 
 
-def _listed(record: Record) -> list[str]:
-    lines: list[str] = []
+def _listings(record: Record) -> Iterator[str]:
     for part in (record, *_inner(record)):
         if part is not record:
-            lines += ["", *_wrapped(f"{part.name}: {part.doc}", "  ")]
+            yield _wrapped(f"{part.name}: {part.doc}", "  ")
+        lines = []
         for field in part.fields:
             default = "" if field.required else f" = {_literal(field.default)}"
-            lines.append(f"  {field.name}: {field.type}{default}")
-            lines += _wrapped(field.doc, "      ")
-        lines += [f"  Rule: {rule.text}" for rule in part.rules]
-    return lines
+            lines += [f"  {field.name}: {field.type}{default}", _wrapped(field.doc, "      ")]
+        yield "\n".join([*lines, *(f"  Rule: {rule.text}" for rule in part.rules)])
 
 
-def _tables(record: Record) -> Iterable[str]:
+def _tables(record: Record) -> Iterator[str]:
     for part in (record, *_inner(record)):
         if part is not record:
-            yield from (f"### {part.name}", "", part.doc, "")
-        yield from ("| key | type | default | meaning |", "| --- | --- | --- | --- |")
+            yield f"### {part.name}"
+            yield part.doc
+        rows = [("key", "type", "default", "meaning"), ("---",) * 4]
         for field in part.fields:
             default = "required" if field.required else f"`{_literal(field.default)}`"
-            kind = field.type.replace("|", "\\|")
-            yield f"| `{field.name}` | {kind} | {default} | {field.doc.replace('|', chr(92) + '|')} |"
-        yield ""
-        yield from (f"- {rule.text[0].upper()}{rule.text[1:]}." for rule in part.rules)
+            rows.append((f"`{field.name}`", field.type, default, field.doc))
+        yield "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+        if part.rules:
+            yield "\n".join(f"- Rule: {rule.text}" for rule in part.rules)

@@ -50,6 +50,7 @@ from .kinds import (
     Row,
     Rule,
     Text,
+    Unfit,
 )
 
 
@@ -100,7 +101,10 @@ class _Builder:
             raise TypeError(f"{name}: a key with a default must be NotRequired")
         field = Field(name, self._kind(hint), required=required, default=defaults[0] if defaults else None, doc=doc)
         if field.default is not None:
-            field.check(field.default)
+            try:
+                field.check(field.default)
+            except Unfit as unfit:
+                raise TypeError(f"{name}: the default must be {unfit.expected}, not {unfit.got}") from None
         return field
 
     def _kind(self, hint: Any) -> Kind:

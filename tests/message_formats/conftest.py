@@ -1,0 +1,244 @@
+"""Messages that every test of the formats starts from."""
+
+from __future__ import annotations
+
+import copy
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+
+HEADERS = [[b"host", b"example.org"], [b"cookie", b"a=1"], [b"cookie", b"b=2"]]
+
+# One full message of each format; of those keys that exclude one another, one.
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "http.request": {
+        "reply_channel": "http.reply.1!2",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "https",
+        "path": "/ä\n",
+        "query_string": b"a=%20",
+        "root_path": "/app",
+        "headers": HEADERS,
+        "body": b"\xff",
+        "body_channel": "http.request.body?x",
+        "client": ["127.0.0.1", 1234],
+        "server": ["127.0.0.1", 80],
+    },
+    "http.request.body?": {"content": b"x" * 65536, "closed": False, "more_content": True},
+    "http.disconnect": {"reply_channel": "http.reply.1!2", "path": "/"},
+    "websocket.connect": {
+        "reply_channel": "http.reply.1!2",
+        "scheme": "wss",
+        "path": "/chat",
+        "query_string": b"",
+        "root_path": "",
+        "headers": HEADERS,
+        "client": ["127.0.0.1", 1234],
+        "server": ["127.0.0.1", 80],
+        "order": 0,
+    },
+    "websocket.receive": {"reply_channel": "http.reply.1!2", "path": "/chat", "text": "", "order": 1},
+    "websocket.disconnect": {"reply_channel": "http.reply.1!2", "path": "/chat", "code": 1006, "order": 2},
+    "chat.ready": {
+        "reply_channel": "irc.reply.libera!x",
+        "service": "irc",
+        "network": "libera",
+        "channel": "#dev",
+        "capabilities": {
+            "threads": False,
+            "reactions": False,
+            "edits": False,
+            "files": False,
+            "markup": True,
+            "max_bytes": 400,
+        },
+    },
+    "chat.message": {
+        "reply_channel": "slack.reply.acme!x",
+        "service": "slack",
+        "network": "acme",
+        "channel": "general",
+        "user": "Ada",
+        "user_id": "U1",
+        "text": "hello\n@bob",
+        "direct": True,
+        "mention": True,
+        "thread": "171.2",
+        "id": "171.3",
+        "time": 171.25,
+        "edited": True,
+        "replayed": True,
+        "files": [{"name": "a.txt", "mimetype": "text/plain", "size": 0, "url": "https://x/"}],
+        "raw": {"type": "message", "n": [1, None, 2.5, b"x", True]},
+    },
+    "chat.join": {
+        "reply_channel": "irc.reply.libera!x",
+        "service": "irc",
+        "network": "libera",
+        "channel": "#dev",
+        "user": "ada",
+        "user_id": "ada!a@b",
+    },
+    "chat.leave": {
+        "reply_channel": "irc.reply.libera!x",
+        "service": "irc",
+        "network": "libera",
+        "channel": "#dev",
+        "user": "ada",
+        "user_id": "ada!a@b",
+        "reason": "bye",
+    },
+    "chat.reaction": {
+        "reply_channel": "slack.reply.acme!x",
+        "service": "slack",
+        "network": "acme",
+        "channel": "general",
+        "user": "Ada",
+        "user_id": "U1",
+        "reaction": "eyes",
+        "id": "171.3",
+        "added": False,
+    },
+    "chat.receipt": {"status": "split", "ids": ["1", "2"], "error": "none", "retry_after": 1},
+    "email.recipient": {
+        "reply_channel": "smtp.reply.1!2",
+        "address": "support+7@example.org",
+        "from": "ada@example.com",
+        "client": ["127.0.0.1", 1234],
+        "helo": "mx.example.com",
+    },
+    "email.receive": {
+        "reply_channel": "smtp.reply.1!2",
+        "id": "0f",
+        "address": "support+7@example.org",
+        "tag": "7",
+        "from": "ada@example.com",
+        "to": ["support+7@example.org"],
+        "headers": {"subject": "Hello", "$x": "y"},
+        "header_list": [["Subject", "Hello"], ["$x", "y"]],
+        "subject": "Hello",
+        "message_id": "<1@example.com>",
+        "text": "Hi\r\n",
+        "reply_to_text": "Hi",
+        "html": "<p>Hi</p>",
+        "content": {
+            "content-type": "multipart/mixed",
+            "headers": {"content-type": "multipart/mixed; boundary=x"},
+            "parts": [
+                {"content-type": "text/plain", "body": b"Hi\r\n", "charset": "utf-8", "size": 4},
+                {
+                    "content-type": "multipart/related",
+                    "parts": [
+                        {
+                            "content-type": "image/png",
+                            "body_channel": "email.body?1",
+                            "filename": "a.png",
+                            "disposition": "attachment",
+                            "content_id": "<1>",
+                            "size": 100000,
+                        },
+                        {"content-type": "image/png", "body_key": "k", "size": 100000},
+                    ],
+                },
+            ],
+        },
+        "attachments": [{"filename": "a.png", "content-type": "image/png", "size": 100000, "path": [1, 0]}],
+        "size": 100400,
+        "client": ["127.0.0.1", 1234],
+        "helo": "mx.example.com",
+        "tls": True,
+        "auth_user": "ada",
+        "authentication": {"spf": "pass"},
+        "auto_submitted": False,
+        "bounce": {"recipients": []},
+        "defects": ["no date"],
+    },
+    "email.body?": {"content": b"", "closed": True},
+    "email.send": {
+        "id": "m1",
+        "to": ["ada@example.com"],
+        "from": "support@example.org",
+        "subject": "Re: Hello",
+        "text": "Hi\n",
+        "html": "<p>Hi</p>",
+        "headers": {"Auto-Submitted": "auto-replied"},
+        "cc": ["bob@example.com"],
+        "bcc": ["carl@example.com"],
+        "reply_to": ["support+7@example.org"],
+        "attachments": [
+            {"filename": "a", "content-type": "text/plain", "content": b"x"},
+            {"filename": "b", "content-type": "text/plain", "body_key": "k"},
+        ],
+        "in_reply_to": "<1@example.com>",
+    },
+    "email.delivered": {"id": "m1", "address": "a@b", "code": 250, "text": "2.0.0 Ok", "permanent": True},
+    "email.failed": {"id": "m1", "address": "a@b", "code": 450, "text": "4.2.1 Later", "permanent": False},
+    "udp.receive": {"reply_channel": "udp.reply.1!2", "data": b"", "client": ["::1", 1], "server": ["::1", 2]},
+    "asgi.delay": {
+        "channel": "jobs",
+        "delay": 0,
+        "content": {"a": [1, {"$b": b"c"}]},
+        "id": "j",
+        "repeat": 1,
+        "cron": "0 4 * * *",
+    },
+}
+
+REPLY_EXAMPLES: dict[str, list[dict[str, Any]]] = {
+    "http.request": [
+        {"status": 200, "headers": [[b"Content-Type", b"text/plain"]], "content": b"x", "more_content": True},
+        {"status": 204},
+        {"status": HTTPStatus.NOT_FOUND, "headers": ((b"a", b""),)},
+        {"content": b""},
+        {"content": b"x", "status": None, "headers": None, "more_content": None},
+    ],
+    "websocket.connect": [
+        {},
+        {"accept": True, "subprotocol": "chat.v1"},
+        {"accept": False},
+        {"text": ""},
+        {"text": None, "bytes": b"", "close": 1000},
+        {"close": True},
+        {"close": False},
+        {"close": 4999},
+        {"close": 1014},
+    ],
+    "chat.message": [
+        {"text": "hi"},
+        {
+            "text": "hi\nthere",
+            "thread": "new",
+            "action": True,
+            "notice": True,
+            "reaction": "eyes",
+            "id": "1",
+            "edit": "2",
+            "files": [
+                {"name": "a", "mimetype": "text/plain", "content": b""},
+                {"name": "b", "mimetype": "text/plain", "body_key": "k"},
+            ],
+            "blocks": [{"type": "divider"}],
+            "user": "ada",
+            "notify": True,
+            "overflow": "file",
+            "expires": 1.5,
+            "receipt_channel": "receipts",
+        },
+    ],
+    "email.receive": [{}, {"accept": True, "code": 250, "text": "2.0.0 Ok"}, {"accept": False, "code": 599}],
+    "udp.receive": [{"data": b"\x00"}],
+}
+
+
+@pytest.fixture
+def examples() -> dict[str, dict[str, Any]]:
+    """One full message of each format, by its name."""
+    return copy.deepcopy(EXAMPLES)
+
+
+@pytest.fixture
+def reply_examples() -> dict[str, list[dict[str, Any]]]:
+    """Messages that may be sent in reply, by the name of the format that they reply to."""
+    return copy.deepcopy(REPLY_EXAMPLES)
