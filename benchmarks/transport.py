@@ -27,6 +27,7 @@ FRAME = b"\x81\x7e\x00\xc8" + b"x" * 200
 class Answering(Protocol):
     """Answer each request; the word BROADCAST instead has a frame written to every connection."""
 
+    transport: Any
     everyone: list[Answering] = []
     requests = 0
     broadcasts: list[float] = []
@@ -41,14 +42,15 @@ class Answering(Protocol):
         if data.startswith(b"BROADCAST"):
             from twisted.internet import reactor
 
+            call_later: Any = reactor.callLater
             began = time.process_time()
             for each in self.everyone:
-                each.transport.write(FRAME)  # type: ignore[union-attr]
+                each.transport.write(FRAME)
             # Twisted's transport writes in the next turn, the loop at the end of this one: count both.
-            reactor.callLater(0.05, lambda: self.broadcasts.append(time.process_time() - began))  # type: ignore[attr-defined]
+            call_later(0.05, lambda: self.broadcasts.append(time.process_time() - began))
             return
         type(self).requests += 1
-        self.transport.write(RESPONSE)  # type: ignore[union-attr]
+        self.transport.write(RESPONSE)
 
 
 def serve(mode: str) -> None:

@@ -15,12 +15,11 @@ __all__ = ["SERVERS", "load_server"]
 SERVERS: dict[str, str] = {
     "http": "trunkline.protocol_servers.http:HttpServer",
     "smtp": "trunkline.protocol_servers.smtp:SmtpServer",
-    "lmtp": "trunkline.protocol_servers.smtp:LmtpServer",
     "udp": "trunkline.protocol_servers.udp:UdpServer",
 }
 """Where each server's class is, by the name of its settings table; loaded only when it is wanted."""
 
-_EXTRAS = {"http": "http", "smtp": "email", "lmtp": "email"}
+_EXTRAS = {"http": "http", "smtp": "email"}
 
 
 def load_server(name: str) -> type[ProtocolServer]:

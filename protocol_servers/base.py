@@ -16,19 +16,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..layer.errors import ChannelFull, MessageTooLarge
+from ..layer import ChannelFull, Inbox, InboxItem, Layer, MessageTooLarge
 from .connections import Connection, Ids, Refusal
 from .endpoints import Port, listen_all, listen_udp
 from .loops import loop_of
 from .timers import TimerWheel
 
 if TYPE_CHECKING:
-    from twisted.internet.protocol import DatagramProtocol, Factory
-
-    from ..layer import Inbox, Layer
+    from twisted.internet.protocol import DatagramProtocol
 
 Message = dict[str, Any]
 
+_FAREWELL_TURNS = 10  # in which protocols learn that their connection was cut, and publish so
 __all__ = ["Connection", "Message", "ProtocolServer", "Refusal"]
 
 
@@ -143,7 +142,7 @@ class ProtocolServer:
             raise
 
     async def stop(self, grace: float) -> bool:
-        """Stop accepting, drain for up to ``grace`` seconds, close the inbox and what is still open.
+        """Stop accepting, drain for up to ``grace`` seconds, cut what is still open, close the inbox.
 
         Returns:
             True when everything was finished in time.
@@ -164,12 +163,12 @@ class ProtocolServer:
         await self._end()
         return in_time
 
-    async def listen_on(self, descriptions: Iterable[str], factory: Factory, scheme: str) -> None:
+    async def listen_on(self, descriptions: Iterable[str], factory: Any, scheme: str) -> None:
         """Serve ``factory`` on every endpoint and add it to `ports`.
 
         Args:
             descriptions: Endpoint strings such as ``tcp:8000``.
-            factory: Builds the protocol of each connection.
+            factory: A Twisted ``IProtocolFactory``; builds the protocol of each connection.
             scheme: What the address begins with for people; TLS adds an ``s``.
 
         Raises:
@@ -203,6 +202,9 @@ class ProtocolServer:
         for port in self._listening:
             port.close()
             port.abort()
+        for _ in range(_FAREWELL_TURNS):
+            if any(port.connections for port in self._listening):
+                await asyncio.sleep(0)
         for connection in list(self._connections.values()):
             self.close(connection)
         self.timers.close()
@@ -340,7 +342,7 @@ class ProtocolServer:
         self.stats["refused_" + refusal.name.lower()] += 1
         return refusal
 
-    def _receive(self, items: Sequence[Any]) -> None:
+    def _receive(self, items: Sequence[InboxItem]) -> None:
         connections = self._connections
         for group, names, message in items:
             if group is not None:
@@ -379,7 +381,7 @@ class ProtocolServer:
             except Exception:
                 self.failed(connection)
 
-    def _layer_down(self, reason: object) -> None:
+    def _layer_down(self, reason: str) -> None:
         if self.available:
             self.available = False
             self.stats["layer_outages"] += 1

@@ -140,6 +140,11 @@ class Port:
     def __repr__(self) -> str:
         return f"<Port {self.address}>"
 
+    @property
+    def connections(self) -> int:
+        """Connections that are open."""
+        return len(self._transports)
+
     def close(self) -> None:
         """Stop accepting; open connections stay. May be called twice."""
         close, self._close = self._close, None

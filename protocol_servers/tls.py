@@ -16,36 +16,36 @@ class _Files:
         self._context = context
         self._certificate = certificate
         self._key = key
-        self._seen = self._look()
+        self._seen: object = self._look()
         context.load_cert_chain(certificate, key)
 
-    def _look(self) -> list[tuple[int, int, int]]:
-        seen = []
+    def _look(self) -> object:
+        seen: list[object] = []
         for path in (self._certificate, self._key):
-            found = os.stat(path)
-            seen.append((found.st_mtime_ns, found.st_ino, found.st_size))
+            try:
+                found = os.stat(path)
+                seen.append((found.st_mtime_ns, found.st_ino, found.st_size))
+            except OSError as error:
+                seen.append(error.errno)
         return seen
-
-    def _loaded(self) -> ssl.SSLContext:
-        # A fresh context: a pair that is half written must not spoil the one in use.
-        context = _new_context(self._context)
-        context.load_cert_chain(self._certificate, self._key)
-        return context
 
     def client_hello(self, connection: ssl.SSLObject, name: str | None, _first: ssl.SSLContext) -> None:
         """Give a handshake that begins now the certificate of now; a pair that does not load keeps the old one."""
-        try:
-            seen = self._look()
-            if seen != self._seen:
-                self._seen = seen
-                self._context = self._loaded()
+        seen = self._look()
+        if seen != self._seen:
+            self._seen = seen
+            try:
+                # A fresh context: a pair that is half written must not spoil the one in use.
+                context = _new_context()
+                context.load_cert_chain(self._certificate, self._key)
+                self._context = context
                 _log.info("read the changed certificate %s", self._certificate)
-        except (OSError, ValueError) as error:
-            _log.warning("the changed certificate %s cannot be used, the old one stays: %s", self._certificate, error)
+            except OSError as error:
+                _log.warning("changed certificate %s cannot be used, the old one stays: %s", self._certificate, error)
         connection.context = self._context
 
 
-def _new_context(like: ssl.SSLContext | None = None) -> ssl.SSLContext:
+def _new_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # TLS compression and client-side renegotiation only serve attackers.

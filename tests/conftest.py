@@ -41,6 +41,11 @@ class Certificate(NamedTuple):
     certificate: Path
     key: Path
 
+    @staticmethod
+    def another(folder: Path, common_name: str = "localhost") -> Certificate:
+        """Make one more in ``folder``, with a key of its own."""
+        return make_certificate(folder, common_name)
+
 
 def make_certificate(folder: Path, common_name: str = "localhost") -> Certificate:
     """Write a new self-signed certificate and its key into ``folder``."""

@@ -25,7 +25,7 @@ class PlainLoopThread(ReactorThread):
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self.reactor = AsyncioSelectorReactor(self.loop)  # type: ignore[no-untyped-call]
+        self.reactor = AsyncioSelectorReactor(self.loop)
         self._thread = threading.Thread(target=self.loop.run_forever, name="plain loop", daemon=True)
         self._thread.start()
 
@@ -107,7 +107,7 @@ class Recorder(Protocol):
         self.events: queue.Queue[str] = queue.Queue()
 
     def connectionMade(self) -> None:
-        self.factory.made.put(self)  # type: ignore[union-attr]
+        self.factory.made.put(self)
 
     def dataReceived(self, data: bytes) -> None:
         self.received.put(data)
@@ -158,3 +158,9 @@ class RecorderFactory(Factory):
 def factory() -> RecorderFactory:
     """A factory of recording protocols."""
     return RecorderFactory()
+
+
+@pytest.fixture(scope="session")
+def other_certificate(tmp_path_factory: pytest.TempPathFactory, certificate: Any) -> Any:
+    """A second certificate, of the same kind as ``certificate`` and with another key."""
+    return certificate.another(tmp_path_factory.mktemp("other"))

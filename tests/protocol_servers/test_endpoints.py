@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.python.systemd import ListenFDs
 
 from trunkline.operations.errors import StartError, UsageError
 from trunkline.protocol_servers import endpoints
@@ -231,7 +232,7 @@ def test_sockets_that_systemd_passes(place: ReactorThread, factory: Any, monkeyp
     for each in inherited:
         each.bind(("127.0.0.1", 0))
         each.listen()
-    passed = endpoints.ListenFDs([each.fileno() for each in inherited], ["web", "mail"])
+    passed = ListenFDs([each.fileno() for each in inherited], ["web", "mail"])
     monkeypatch.setattr(endpoints, "_inherited", lambda: passed)
     ports = listen(place, factory, "systemd:domain=INET:index=1", "systemd:domain=INET:name=web")
     assert [port.number for port in ports] == [inherited[1].getsockname()[1], inherited[0].getsockname()[1]]

@@ -222,17 +222,111 @@ def test_a_peer_that_takes_nothing_cannot_hold_a_closing_connection(
     assert lost(protocol) is ConnectionLost
 
 
+class Raw:
+    """The loop's transport, as far as ours needs it, moved by hand."""
+
+    def __init__(self, peer: Any = ("127.0.0.1", 1)) -> None:
+        self.peer = peer
+        self.size = 0
+        self.aborted = self.closed = False
+        self.reading = True
+
+    def get_extra_info(self, name: str) -> Any:
+        return self.peer
+
+    def get_write_buffer_size(self) -> int:
+        return self.size
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        assert high == 64 * 1024
+
+    def write(self, data: Any) -> None:
+        self.size += len(data)
+
+    def writelines(self, data: Any) -> None:
+        self.size += len(b"".join(data))
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class Turns:
+    """A loop that only keeps what is to be called in its next turn."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def call_soon(self, function: Any, *args: Any) -> None:
+        self.calls.append(lambda: function(*args))
+
+    def turn(self) -> None:
+        calls, self.calls = self.calls, []
+        for call in calls:
+            call()
+
+
+def test_what_is_read_although_reading_is_paused_waits(factory: Any) -> None:
+    """uvloop starts reading after connection_made whatever was said in it."""
+    loop, raw = Turns(), Raw()
+    transport = LoopTransport(Acceptor(loop, factory))  # type: ignore[arg-type]
+    transport.connection_made(raw)
+    protocol = factory.next()
+    transport.pauseProducing()
+    raw.resume_reading()
+    transport.data_received(b"one")
+    assert not raw.reading
+    transport.data_received(b"two")
+    transport.resumeProducing()
+    assert protocol.received.empty()  # never within the protocol's own call
+    transport.pauseProducing()
+    loop.turn()
+    assert protocol.received.empty()
+    transport.resumeProducing()
+    loop.turn()
+    assert protocol.receive(6) == b"onetwo"
+    assert raw.reading
+    transport.pauseProducing()
+    transport.data_received(b"boom")
+    protocol.dataReceived = lambda data: 1 / 0
+    transport.resumeProducing()
+    loop.turn()
+    assert raw.aborted
+    transport.connection_lost(None)
+    transport.connection_lost(None)
+    assert lost(protocol) is ConnectionDone
+
+
+def test_what_waits_is_dropped_with_the_connection(factory: Any) -> None:
+    loop, raw = Turns(), Raw()
+    transport = LoopTransport(Acceptor(loop, factory))  # type: ignore[arg-type]
+    transport.connection_made(raw)
+    protocol = factory.next()
+    transport.pauseProducing()
+    transport.data_received(b"one")
+    transport.resumeProducing()
+    transport.abortConnection()
+    transport.abortConnection()
+    transport.connection_lost(None)
+    loop.turn()
+    assert lost(protocol) is ConnectionAborted
+    assert protocol.received.empty()
+
+
 def test_a_slow_peer_may_take_as_long_as_it_takes(manual: Any, factory: Any) -> None:
     """Only a whole period without progress cuts a closing connection."""
-    raw = SimpleNamespace(size=1000, aborted=False, closed=False)
-    raw.get_write_buffer_size = lambda: raw.size
-    raw.set_write_buffer_limits = lambda high: None
-    raw.get_extra_info = lambda name: ("127.0.0.1", 1)
-    raw.write = raw.writelines = lambda data: None
-    raw.close = lambda: setattr(raw, "closed", True)
-    raw.abort = lambda: setattr(raw, "aborted", True)
+    raw = Raw()
     transport = LoopTransport(Acceptor(manual, factory, linger=30))
     transport.connection_made(raw)
+    transport.write(b"x" * 1000)
     transport.loseConnection()
     for _ in range(20):
         raw.size -= 10
@@ -328,7 +422,7 @@ def test_a_protocol_that_fails_ends_its_connection_only(
     assert lost(protocol) is ConnectionLost
     assert read(client) == b""
 
-    class Failing(factory.protocol):  # type: ignore[misc, name-defined]
+    class Failing(factory.protocol):  # type: ignore[misc]
         def connectionMade(self) -> None:
             super().connectionMade()
             raise RuntimeError("not today")
@@ -356,10 +450,7 @@ def test_a_factory_may_turn_a_connection_away(
 
 
 def test_a_connection_that_is_gone_before_it_is_looked_at(manual: Any, factory: Any) -> None:
-    raw = SimpleNamespace(aborted=False, write=None, writelines=None)
-    raw.set_write_buffer_limits = lambda high: None
-    raw.get_extra_info = lambda name: None
-    raw.abort = lambda: setattr(raw, "aborted", True)
+    raw = Raw(peer=None)
     acceptor = Acceptor(manual, factory)
     transport = acceptor()
     transport.connection_made(raw)
@@ -634,7 +725,7 @@ def test_a_protocol_that_fails_on_early_bytes_ends_its_connection(
 ) -> None:
     server = serve(secure(certificate))
 
-    class Failing(factory.protocol):  # type: ignore[misc, name-defined]
+    class Failing(factory.protocol):  # type: ignore[misc]
         def dataReceived(self, data: bytes) -> None:
             raise RuntimeError("not today")
 
@@ -647,7 +738,7 @@ def test_a_protocol_that_fails_on_early_bytes_ends_its_connection(
 def test_reading_can_be_paused_before_it_begins(
     serve: Callable[..., Server], place: ReactorThread, factory: Any
 ) -> None:
-    class Pausing(factory.protocol):  # type: ignore[misc, name-defined]
+    class Pausing(factory.protocol):  # type: ignore[misc]
         def connectionMade(self) -> None:
             self.transport.pauseProducing()
             super().connectionMade()
