@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from twisted.internet.interfaces import IAddress, IProtocolFactory
-from zope.interface import implementer
+from zope.interface import implementer  # type: ignore[import-untyped]
 
 from .handler import HttpHandler
 from .head import HeadParser

@@ -15,7 +15,7 @@ import enum
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IProtocol
-from zope.interface import implementer
+from zope.interface import implementer  # type: ignore[import-untyped]
 
 from ..spool import SpoolFull
 from ..timers import Timer

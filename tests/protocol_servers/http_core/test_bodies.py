@@ -37,7 +37,7 @@ def test_a_body_is_incomplete_until_its_last_byte(read: Read) -> None:
         (b"3\r\nabc\r\n00a\r\n0123456789\r\n0\r\n\r\n", b"abc0123456789"),
         (b"A\r\n0123456789\r\n0\r\n\r\n", b"0123456789"),
         (b"2\r\n\r\n\r\n0\r\n\r\n", b"\r\n"),
-        (b"3;a=b;c=\"d\"\r\nabc\r\n0;x\r\n\r\n", b"abc"),
+        (b'3;a=b;c="d"\r\nabc\r\n0;x\r\n\r\n', b"abc"),
         (b"3\r\nabc\r\n0\r\nX-Sum: 7\r\nOther:\r\n\r\n", b"abc"),
     ],
 )
@@ -82,7 +82,9 @@ BAD_CHUNKS = [
 ]
 
 
-@pytest.mark.parametrize(("coded", "body", "status", "reason"), BAD_CHUNKS, ids=[repr(row[0][:40]) for row in BAD_CHUNKS])
+@pytest.mark.parametrize(
+    ("coded", "body", "status", "reason"), BAD_CHUNKS, ids=[repr(row[0][:40]) for row in BAD_CHUNKS]
+)
 def test_a_wrong_chunk_is_refused_after_what_came_before_it(
     read: Read, coded: bytes, body: bytes, status: int, reason: str
 ) -> None:

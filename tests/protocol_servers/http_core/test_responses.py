@@ -119,10 +119,12 @@ def test_a_promised_length_is_kept_over_several_pieces() -> None:
     assert not response.broken
 
 
-@pytest.mark.parametrize(("pieces", "sent"), [([b"abcdef"], b"abcde"), ([b"abc", b"def"], b"abcde"), ([b"ab", b"c"], b"abc"), ([b""], b"")])
+@pytest.mark.parametrize(
+    ("pieces", "sent"), [([b"abcdef"], b"abcde"), ([b"abc", b"def"], b"abcde"), ([b"ab", b"c"], b"abc"), ([b""], b"")]
+)
 def test_a_broken_promise_is_never_sent_as_if_it_were_kept(pieces: list[bytes], sent: bytes) -> None:
     response = writer()
-    head, _, out = response.start(200, [(b"content-length", b"5")], pieces[0], len(pieces) > 1).partition(b"\r\n\r\n")
+    _, _, out = response.start(200, [(b"content-length", b"5")], pieces[0], len(pieces) > 1).partition(b"\r\n\r\n")
     for number, piece in enumerate(pieces[1:], 2):
         out += response.write(piece, number < len(pieces))
     assert out == sent
@@ -193,7 +195,9 @@ BAD: list[tuple[Any, Any, Any]] = [
 
 
 @pytest.mark.parametrize(("status", "headers", "content"), BAD)
-def test_what_is_no_response_is_refused_and_another_can_be_sent_instead(status: Any, headers: Any, content: Any) -> None:
+def test_what_is_no_response_is_refused_and_another_can_be_sent_instead(
+    status: Any, headers: Any, content: Any
+) -> None:
     response = writer()
     with pytest.raises(BadResponse):
         response.start(status, headers, content, True)

@@ -24,6 +24,7 @@ SOCKET = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgr
 class Transport(MemoryTransport):
     """A transport that can be half closed, and can be slow."""
 
+    producer: Any
     half_closed = False
     room: int | None = None  # bytes until the client takes no more
 
@@ -292,7 +293,9 @@ def test_a_body_too_large_is_refused_before_it_is_asked_for(handler: Handler, tr
     assert handler.exchanges == []
 
 
-def test_an_answer_before_the_end_of_the_body_is_the_last_on_its_connection(handler: Handler, transport: Transport) -> None:
+def test_an_answer_before_the_end_of_the_body_is_the_last_on_its_connection(
+    handler: Handler, transport: Transport
+) -> None:
     feed(transport, POST % 6 + b"abc")
     exchange = handler.last
     assert exchange.stream.start(403, (), b"no")
@@ -309,7 +312,9 @@ def test_an_answer_before_the_end_of_the_body_is_the_last_on_its_connection(hand
 # Refusals
 
 
-def test_a_request_that_makes_no_sense_is_answered_and_closed(handler: Handler, transport: Transport, manual: Any) -> None:
+def test_a_request_that_makes_no_sense_is_answered_and_closed(
+    handler: Handler, transport: Transport, manual: Any
+) -> None:
     feed(transport, b"GET / HTTP/1.1\r\n\r\n" + GET % 1)
     answer = transport.take()
     assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
@@ -373,7 +378,9 @@ def test_a_refusal_reaches_a_client_that_is_slow(handler: Handler, transport: Tr
 # Time
 
 
-def test_a_connection_on_which_nothing_happens_is_closed_without_a_word(handler: Handler, transport: Transport, manual: Any) -> None:
+def test_a_connection_on_which_nothing_happens_is_closed_without_a_word(
+    handler: Handler, transport: Transport, manual: Any
+) -> None:
     manual.advance(74)
     feed(transport, GET % 0)
     manual.advance(200)
@@ -537,7 +544,9 @@ def test_a_disk_that_fails_hurts_only_the_client_that_needs_it(
     assert other.take().startswith(b"HTTP/1.1 200")
 
 
-def test_a_client_that_takes_nothing_of_its_answer_is_cut_off(handler: Handler, transport: Transport, manual: Any) -> None:
+def test_a_client_that_takes_nothing_of_its_answer_is_cut_off(
+    handler: Handler, transport: Transport, manual: Any
+) -> None:
     feed(transport, GET % 0)
     transport.room = 1000
     handler.last.stream.start(200, (), bytes(300_000))
