@@ -44,6 +44,7 @@ class ProtocolServer:
         ports: What the server listens on, for people: ``http://127.0.0.1:8000``.
         stats: Named counters.
         stopping: True once `stop` was called; nothing new should begin.
+        reuse_port: Set before `start`: other processes listen on the same TCP ports (``SO_REUSEPORT``).
         available: False while the layer is away.
         timers: Deadlines of a protocol that belong to no `Connection`.
     """
@@ -64,6 +65,7 @@ class ProtocolServer:
         self.ports: list[str] = []
         self.stats: Counter[str] = Counter()
         self.stopping = False
+        self.reuse_port = False
         self.available = True
         self.log = logging.getLogger(f"trunkline.{self.name}")
         self.process_id = secrets.token_hex(8)
@@ -175,7 +177,7 @@ class ProtocolServer:
             StartError: A port is taken or may not be used.
             UsageError: A description makes no sense.
         """
-        for port in await listen_all(self.reactor, list(descriptions), factory):
+        for port in await listen_all(self.reactor, list(descriptions), factory, reuse_port=self.reuse_port):
             self.add_port(port, scheme)
 
     def receive_on(self, descriptions: Iterable[str], protocol: Callable[[], DatagramProtocol], scheme: str) -> None:

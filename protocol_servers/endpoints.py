@@ -192,8 +192,12 @@ async def listen_all(
                 continue
             loop = loop_of(reactor)
             acceptor = Acceptor(loop, factory, handshake_timeout=handshake_timeout, linger=linger)
-            ports.append(await listen(description, acceptor, default_interface, reuse_port))
             factory.doStart()
+            try:
+                ports.append(await listen(description, acceptor, default_interface, reuse_port))
+            except BaseException:
+                factory.doStop()
+                raise
     except BaseException:
         for port in ports:
             port.close()

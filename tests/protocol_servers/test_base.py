@@ -418,6 +418,18 @@ def test_ports_are_named_for_people(start: Callable[..., Asker], certificate: An
     assert server.ports[2] == f"ask://{tmp_path}/x.sock"
 
 
+def test_processes_may_share_a_port(place: ReactorThread, factory: Any) -> None:
+    servers = [Asker(StubLayer(), None, reactor=place.reactor) for _ in range(2)]
+    endpoint = "tcp:0"
+    for server in servers:
+        server.reuse_port, server.endpoints, server.factory = True, [endpoint], factory
+        place.call(server.start())
+        endpoint = f"tcp:{server.ports[0].rpartition(':')[2]}"
+    assert servers[0].ports == servers[1].ports
+    for server in servers:
+        place.call(server.stop(1))
+
+
 def test_a_server_that_cannot_listen_leaves_nothing_behind(
     start: Callable[..., Asker], place: ReactorThread, factory: Any
 ) -> None:

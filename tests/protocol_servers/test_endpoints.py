@@ -101,6 +101,7 @@ def test_a_port_that_is_taken_is_named_and_nothing_else_stays_open(place: Reacto
     with pytest.raises(StartError) as caught:
         listen(place, factory, f"tcp:{number}", f"tcp:{taken.number}")
     assert str(caught.value) == f"tcp:{taken.number}: port {taken.number} on 127.0.0.1 is already in use"
+    assert (factory.started, factory.stopped) == (1, 0)  # by the port that was there before
     place.turns()
     with socket.socket() as again:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
