@@ -6,10 +6,9 @@ JSON has no byte strings: they appear as `{"$bytes": "<base64>"}`, and a key tha
 from __future__ import annotations
 
 import base64
-import math
 from typing import Any
 
-from .kinds import INT_MAX, INT_MIN, told
+from .kinds import Anything, Unfit, told
 
 
 def to_json(value: Any) -> Any:
@@ -21,9 +20,12 @@ def to_json(value: Any) -> Any:
         TypeError: a value that cannot travel; names the place.
     """
     try:
-        return _outward(value, "message")
+        Anything().check(value, True)
+    except Unfit as unfit:
+        raise TypeError(_told(unfit)) from None
     except RecursionError:
         raise TypeError("message: nested too deeply") from None
+    return _outward(value)
 
 
 def from_json(value: Any) -> Any:
@@ -33,59 +35,54 @@ def from_json(value: Any) -> Any:
         ValueError: not the JSON form of a value that can travel; names the place.
     """
     try:
-        return _inward(value, "message")
+        message = _inward(value)
+        Anything().check(message, True)
+    except Unfit as unfit:
+        raise ValueError(_told(unfit)) from None
     except RecursionError:
         raise ValueError("message: nested too deeply") from None
+    return message
 
 
-def _outward(value: Any, place: str) -> Any:
+def _told(unfit: Unfit) -> str:
+    return f"{unfit.place or 'message'}: expected {unfit.expected}; got {unfit.got}"
+
+
+def _outward(value: Any) -> Any:
     if isinstance(value, bytes):
         return {"$bytes": base64.b64encode(value).decode("ascii")}
     if isinstance(value, dict):
-        for key in value:
-            if not isinstance(key, str):
-                raise TypeError(f"{place}: keys must be str, not {told(key)}")
-        return {f"${key}" if key[:1] == "$" else key: _outward(item, f"{place}.{key}") for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_outward(item, f"{place}[{index}]") for index, item in enumerate(value)]
-    if _is_plain(value):
-        return value
-    raise TypeError(f"{place}: {told(value)} cannot travel")
+        return {f"${key}" if key[:1] == "$" else key: _outward(item) for key, item in value.items()}
+    return [_outward(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _inward(value: Any, place: str) -> Any:
+def _inward(value: Any) -> Any:
     if isinstance(value, dict):
-        if "$bytes" in value:
-            return _bytes(value, place)
-        return {_key(key, place): _inward(item, f"{place}.{key}") for key, item in value.items()}
-    if isinstance(value, list):
-        return [_inward(item, f"{place}[{index}]") for index, item in enumerate(value)]
-    if _is_plain(value):
-        return value
-    raise ValueError(f"{place}: {told(value)} cannot travel")
+        return _bytes(value) if "$bytes" in value else {_key(key): _at(key, item) for key, item in value.items()}
+    return [_at(index, item) for index, item in enumerate(value)] if isinstance(value, list) else value
 
 
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, int):
-        return INT_MIN <= value <= INT_MAX
-    return value is None or isinstance(value, str)
+def _at(step: str | int, value: Any) -> Any:
+    try:
+        return _inward(value)
+    except Unfit as unfit:
+        unfit.inside(step)
+        raise
 
 
-def _bytes(value: dict[str, Any], place: str) -> bytes:
+def _bytes(value: dict[str, Any]) -> bytes:
     encoded = value["$bytes"]
     try:
         if len(value) == 1 and isinstance(encoded, str):
             return base64.b64decode(encoded, validate=True)
     except ValueError:
         pass
-    raise ValueError(f'{place}: bytes are written {{"$bytes": "<base64>"}}, with nothing beside')
+    raise Unfit('bytes as {"$bytes": "<base64>"}, with nothing beside', told(encoded))
 
 
-def _key(key: str, place: str) -> str:
+def _key(key: str) -> str:
     if key[:1] != "$":
         return key
     if key[:2] != "$$":
-        raise ValueError(f'{place}: {told(key)}: a key that begins with "$" is written with a second one')
+        raise Unfit('a key that begins with "$" to have a second one', told(key))
     return key[1:]

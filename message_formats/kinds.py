@@ -37,8 +37,12 @@ class Unfit(Exception):
         self.got = got
         self.place = place
 
-    def inside(self, step: str) -> None:
-        """Put the place one step further in: `step` is a key, or an index such as "[2]"."""
+    def inside(self, step: object) -> None:
+        """Put the place one step further in: `step` is a key of a dict, or the index of a list."""
+        if isinstance(step, int):
+            step = f"[{step}]"
+        elif not isinstance(step, str) or len(step) > 50 or not step.isprintable():
+            step = told(step)
         joint = "." if self.place and not self.place.startswith("[") else ""
         self.place = f"{step}{joint}{self.place}"
 
@@ -151,9 +155,10 @@ class Bytes:
         self.characters = characters
         self._unfit = re.compile(characters.unfit.encode("ascii")).search if characters else None
         self.most: int | None = most.length if most else None
-        self.text = f"bytes ({characters.text})" if characters else "bytes"
+        limits = [characters.text] if characters else []
         if self.most is not None:
-            self.text += f" (at most {self.most})"
+            limits.append(f"at most {self.most}")
+        self.text = f"bytes ({', '.join(limits)})" if limits else "bytes"
 
     def check(self, value: Any, strict: bool) -> None:
         if not isinstance(value, bytes) or (self._unfit is not None and self._unfit(value)):
@@ -192,7 +197,7 @@ class Integer:
         if not isinstance(value, int) or value is True or value is False:
             raise Unfit(self.text, told(value))
         if not self.low <= value <= self.high:
-            raise Unfit(self.text, told(value))
+            raise Unfit(self.text if self.text != "int" else "int of at most 64 bits", told(value))
         for gap in self.without:
             if value in gap:
                 raise Unfit(self.text, told(value))
@@ -207,7 +212,7 @@ class Integer:
 class Number:
     """A finite number, whole or not."""
 
-    text = "float, finite"
+    text = "float (finite)"
 
     def check(self, value: Any, strict: bool) -> None:
         if isinstance(value, float):
@@ -241,7 +246,9 @@ class Anything:
     def check(self, value: Any, strict: bool) -> None:
         if value is None or isinstance(value, (str, bytes, bool)):
             return
-        if isinstance(value, (int, float)):
+        if isinstance(value, int):
+            _INTEGER.check(value, strict)
+        elif isinstance(value, float):
             _NUMBER.check(value, strict)
         elif isinstance(value, dict):
             _ANY_DICT.check(value, strict)
@@ -272,7 +279,7 @@ class ListOf:
                 check(item, strict)
                 index += 1
         except Unfit as unfit:
-            unfit.inside(f"[{index}]")
+            unfit.inside(index)
             raise
 
     def schema(self, refer: Refer) -> dict[str, Any]:
@@ -297,7 +304,7 @@ class Row:
                 check(value[index], strict)
                 index += 1
         except Unfit as unfit:
-            unfit.inside(f"[{index}]")
+            unfit.inside(index)
             raise
 
     def schema(self, refer: Refer) -> dict[str, Any]:
@@ -445,15 +452,15 @@ class Record:
                 elif strict and key not in checks:
                     raise self._unknown(key)
         except Unfit as unfit:
-            unfit.inside(str(key))
+            unfit.inside(key)
             raise
         for key in self._required:
             if value.get(key) is None:
-                raise Unfit(self._checks_text(key), "nothing", key)
+                raise Unfit(self._text_of(key), "nothing", key)
         for rule in self.rules:
             rule.check(value, strict)
 
-    def _checks_text(self, key: str) -> str:
+    def _text_of(self, key: str) -> str:
         return next(field.kind.text for field in self.fields if field.name == key)
 
     def _unknown(self, key: object) -> Unfit:
@@ -465,6 +472,7 @@ class Record:
         return refer(self)
 
 
+_INTEGER = Integer()
 _NUMBER = Number()
 _ANY_DICT = DictOf(Text(), Anything())
 _ANY_LIST = ListOf(Anything())

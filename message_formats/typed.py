@@ -8,8 +8,9 @@
         volume: NotRequired[Annotated[int, Range(0, 11), Default(5), "How loud."]]
         encore: NotRequired[Annotated[bool, Default(False), "Whether to say it twice."]]
 
-Annotations hold, in any order, one str (the documentation), at most one `Default` (without it the default of a
-`NotRequired` key is None), limits (`Characters`, `Most`, `Range`), and, on a TypedDict used as a type, rules.
+Annotations hold, in any order, a str (the documentation), a `Default` (without it the default of a `NotRequired` key
+is None), limits (`Characters`, `Most`, `Range`), and, on a TypedDict used as a type, rules. Of two of a sort the outer
+one counts.
 Types: str, bytes, int, float, bool, `Literal` of str, `list[…]`, `tuple[…]` (a list of fixed length), `dict[str, …]`,
 unions, TypedDicts (also of its own kind), and `Any`: any value that can travel.
 """
@@ -24,6 +25,7 @@ from typing import (
     Literal,
     NotRequired,
     Required,
+    TypeVar,
     Union,
     get_args,
     get_origin,
@@ -52,6 +54,8 @@ from .kinds import (
     Text,
     Unfit,
 )
+
+T = TypeVar("T")
 
 
 class Default:
@@ -93,13 +97,13 @@ class _Builder:
             required = get_origin(hint) is Required
             (hint,) = get_args(hint)
         notes = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
-        doc = " ".join(note for note in notes if isinstance(note, str))
-        defaults = [note.value for note in notes if isinstance(note, Default)]
+        doc = _outermost(notes, str)
+        default = _outermost(notes, Default)
         if not doc:
             raise TypeError(f'{name}: a key of a message format needs documentation: Annotated[…, "what it means"]')
-        if required and defaults:
+        if required and default:
             raise TypeError(f"{name}: a key with a default must be NotRequired")
-        field = Field(name, self._kind(hint), required=required, default=defaults[0] if defaults else None, doc=doc)
+        field = Field(name, self._kind(hint), required=required, default=default and default.value, doc=doc)
         if field.default is not None:
             try:
                 field.check(field.default)
@@ -118,13 +122,12 @@ class _Builder:
         return kind if kind is not None else self._made_of(hint)
 
     def _plain(self, hint: Any, notes: tuple[Any, ...]) -> Kind | None:
-        characters = next((note for note in notes if isinstance(note, Characters)), None)
         if hint is str:
-            return Text(characters)
+            return Text(_outermost(notes, Characters))
         if hint is bytes:
-            return Bytes(characters, next((note for note in notes if isinstance(note, Most)), None))
+            return Bytes(_outermost(notes, Characters), _outermost(notes, Most))
         if hint is int:
-            return Integer(next((note for note in notes if isinstance(note, Range)), None))
+            return Integer(_outermost(notes, Range))
         plain: dict[Any, type[Kind]] = {float: Number, bool: Boolean, Any: Anything}
         return plain[hint]() if hint in plain else None
 
@@ -143,3 +146,8 @@ class _Builder:
         if origin in (Union, types.UnionType):
             return Either([self._kind(part) for part in parts])
         raise TypeError(f"{hint!r}: not a type that a message format can hold")
+
+
+def _outermost(notes: tuple[Any, ...], sort: type[T]) -> T | None:
+    # Annotated[Annotated[int, inner], outer] arrives flat, as (inner, outer).
+    return next((note for note in reversed(notes) if isinstance(note, sort)), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -32,35 +33,43 @@ def test_tuples_become_lists() -> None:
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        ({"a": [1, object()]}, r"message\.a\[1\]: an object of type object cannot travel"),
-        ({"a": {1: 2}}, r"message\.a: keys must be str, not 1"),
-        ({"a": float("nan")}, r"message\.a: nan cannot travel"),
-        ([float("-inf")], r"message\[0\]: -inf cannot travel"),
-        ([2**63], r"message\[0\]: 9223372036854775808 cannot travel"),
-        ([{1}], r"message\[0\]: an object of type set cannot travel"),
-        (bytearray(b"x"), r"message: an object of type bytearray cannot travel"),
+        (
+            {"a": [1, object()]},
+            "a[1]: expected None, bool, int, float, str, bytes, list or dict; got an object of type object",
+        ),
+        ({"a": {1: 2}}, "a: expected keys of kind str; got 1"),
+        ({"a": float("nan")}, "a: expected float (finite); got nan"),
+        ([float("-inf")], "[0]: expected float (finite); got -inf"),
+        ([2**63], "[0]: expected int of at most 64 bits; got 9223372036854775808"),
+        (
+            bytearray(b"x"),
+            "message: expected None, bool, int, float, str, bytes, list or dict; got an object of type bytearray",
+        ),
     ],
 )
 def test_what_cannot_travel_is_refused_with_its_place(value: Any, told: str) -> None:
-    with pytest.raises(TypeError, match=f"^{told}$"):
+    with pytest.raises(TypeError, match=f"^{re.escape(told)}$"):
         to_json(value)
+
+
+BYTES = 'expected bytes as {"$bytes": "<base64>"}, with nothing beside; got'
 
 
 @pytest.mark.parametrize(
     ("form", "told"),
     [
-        ('{"a": {"$bytes": 1}}', r"message\.a: bytes are written"),
-        ('{"a": {"$bytes": "x"}}', r"message\.a: bytes are written"),
-        ('{"a": {"$bytes": "eA=="  , "b": 1}}', r"message\.a: bytes are written"),
-        ('{"a": {"$bytes": "e A=="}}', r"message\.a: bytes are written"),
-        ('{"a": [{"$b": 1}]}', r"message\.a\[0\]: '\$b': a key that begins with \"\$\" is written with a second one"),
-        ('{"a": NaN}', r"message\.a: nan cannot travel"),
-        ('{"a": 1e999}', r"message\.a: inf cannot travel"),
-        ('{"a": 18446744073709551616}', r"message\.a: 18446744073709551616 cannot travel"),
+        ('{"a": {"$bytes": 1}}', f"a: {BYTES} 1"),
+        ('{"a": {"$bytes": "x"}}', f"a: {BYTES} 'x'"),
+        ('{"a": {"$bytes": "eA=="  , "b": 1}}', f"a: {BYTES} 'eA=='"),
+        ('[[{"$bytes": "e A=="}]]', f"[0][0]: {BYTES} 'e A=='"),
+        ('{"a": [{"$b": 1}]}', """a[0]: expected a key that begins with "$" to have a second one; got '$b'"""),
+        ('{"a": NaN}', "a: expected float (finite); got nan"),
+        ('{"a": 1e999}', "a: expected float (finite); got inf"),
+        ('{"a\\n": 18446744073709551616}', r"'a\n': expected int of at most 64 bits; got 18446744073709551616"),
     ],
 )
 def test_what_is_no_json_form_is_refused_with_its_place(form: str, told: str) -> None:
-    with pytest.raises(ValueError, match=f"^{told}"):
+    with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
         from_json(json.loads(form))
 
 

@@ -87,7 +87,7 @@ def test_single_reader_channels_find_their_family() -> None:
 def test_answers_must_fit_the_reply() -> None:
     reply = Format("sensor reply", record_of(Order))
     Format("sensor.reading", record_of(Reading), reply=reply, failure={"pause": 60.0})
-    with pytest.raises(FormatError, match=r"^sensor reply: pause: expected float, finite; got 'long'$"):
+    with pytest.raises(FormatError, match=r"^sensor reply: pause: expected float \(finite\); got 'long'$"):
         Format("sensor.reading", record_of(Reading), reply=reply, failure={"pause": "long"})
     with pytest.raises(TypeError, match=r"^sensor\.reading: has an answer, but no format of replies$"):
         Format("sensor.reading", record_of(Reading), failure={"pause": 60.0})
@@ -112,12 +112,12 @@ def test_types_read_well() -> None:
     types = {field.name: field.type for field in record_of(Everything).fields}
     assert types == {
         "text": "str",
-        "narrow": "bytes (lower case) (at most 3)",
+        "narrow": "bytes (lower case, at most 3)",
         "number": f"int {-(2**63)}–5 without 0–1, 3",
         "union": "int|str",
         "flag": "bool",
         "choice": '"a"|"b"',
-        "lists": "list of list of float, finite",
+        "lists": "list of list of float (finite)",
         "free": "dict",
         "narrow_keys": "dict of str (lower case) to int",
         "inner": "list of Everything",
@@ -150,7 +150,8 @@ def test_types_take_and_refuse(key: str, good: list[Any], bad: list[Any]) -> Non
 def test_rules_count() -> None:
     format = Format("x", record_of(Everything, at_least_one("union", "flag"), exactly_one("lists", "free")))
     format.validate({"text": "", "union": 1, "flag": True, "lists": []})
-    for keys in ({"lists": []}, {"union": 1}, {"union": 1, "lists": [], "free": {}}):
+    wrong: list[dict[str, Any]] = [{"lists": []}, {"union": 1}, {"union": 1, "lists": [], "free": {}}]
+    for keys in wrong:
         with pytest.raises(FormatError, match=r"expected (at least|exactly) one of"):
             format.validate({"text": "", **keys})
 

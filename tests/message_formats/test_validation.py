@@ -249,7 +249,7 @@ def test_a_message_is_a_dict(value: Any) -> None:
 def test_keys_must_be_str() -> None:
     message: dict[Any, Any] = {"data": b"x", 7: 1}
     error = refusal(known("udp.receive", reply=True), message)
-    assert (error.field, error.got) == ("7", "an unknown key")
+    assert (error.field, error.got) == ("[7]", "an unknown key")
 
 
 def test_a_misspelt_key_is_told_the_right_one() -> None:
