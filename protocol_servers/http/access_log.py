@@ -42,7 +42,15 @@ class AccessLog:
         self._lines: list[str] = []
 
     def add(self, request: Request | None, client: str, status: int, size: int, seconds: float) -> None:
-        """Note one response; the arguments are those of `HttpHandler.answered`."""
+        """Note one response.
+
+        Args:
+            request: the request, None where not even its head could be read.
+            client: the client's address, "-" on sockets without.
+            status: the response's status.
+            size: bytes of content.
+            seconds: from the request's head to the response's end.
+        """
         second = int(self._clock())
         if second != self._second:
             self._second = second

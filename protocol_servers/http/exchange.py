@@ -98,9 +98,6 @@ class Exchange:
 
     def deliver(self, message: Message) -> None:
         """Take a message of the reply channel: the response, or a part of it."""
-        if not self._started and message.get("status") is None and message.get("request") is not None:
-            self._server.stats["ignored_pushes"] += 1  # a server push of ASGI 1.0, which clients have given up
-            return
         try:
             self._answer(message)
         except BadResponse as error:
@@ -213,10 +210,13 @@ class Exchange:
         more = message.get("more_content") is True
         if not self._started:
             if status is None:
-                raise BadResponse("its first message has no status")
+                if message.get("request") is None:
+                    raise BadResponse("its first message has no status")
+                self._server.stats["ignored_pushes"] += 1  # a server push of ASGI 1.0, which clients have given up
+                return
             ended = self._stream.start(status, message.get("headers") or (), content, more)
             self._started = True
-            if self._connection is not None:
+            if not ended and self._connection is not None:
                 self._server.clear_timer(self._connection)
         elif status is None:
             ended = self._stream.write(content, more)

@@ -56,10 +56,10 @@ class HttpServer(ProtocolServer):
         """Let a WebSocket take a connection over."""
         return WebSocket(self, request, transport)
 
-    def answered(self, request: Request | None, client: str, status: int, size: int, seconds: float) -> None:
+    def answered(self, request: Request | None, client: str, status: int, size: int, began: float) -> None:
         """Note a response in the access log."""
         if self._access is not None:
-            self._access.add(request, client, status, size, seconds)
+            self._access.add(request, client, status, size, self.clock() - began)
 
     # What the bus brings: a connection's state is an Exchange or a WebSocket
 

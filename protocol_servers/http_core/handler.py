@@ -57,7 +57,7 @@ class HttpHandler(Protocol):
     def upgrade(self, request: Request, transport: Any) -> Upgraded | None:
         """Take a connection over for a WebSocket, or return None to see the request as any other."""
 
-    def answered(self, request: Request | None, client: str, status: int, size: int, seconds: float) -> None:
+    def answered(self, request: Request | None, client: str, status: int, size: int, began: float) -> None:
         """Take note of a response, for the access log.
 
         Args:
@@ -65,5 +65,5 @@ class HttpHandler(Protocol):
             client: the client's address, "-" on sockets without.
             status: the response's status; 499 where the client left before there was one.
             size: bytes of content.
-            seconds: from the request's head to the response's end.
+            began: when the request's head was complete, by the handler's clock.
         """

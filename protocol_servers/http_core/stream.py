@@ -153,9 +153,7 @@ class HttpStream(Timer):
             self._refuse(fault)
         finally:
             self._advancing = False
-        phase = self._phase
-        held = phase is _ANSWER or phase is _FLUSH or (phase is _BODY and self._pace.paused)  # type: ignore[union-attr]
-        self._read(not held or self._reader.waiting <= READ_AHEAD)
+        self._read(self._reader.waiting <= READ_AHEAD or not self._held)
 
     def _step(self) -> bool:
         """Read one head or one piece of a body; False when there is nothing to read or it may not be read yet."""
@@ -219,6 +217,12 @@ class HttpStream(Timer):
         if rest:
             upgraded.data_received(rest)
         return True
+
+    @property
+    def _held(self) -> bool:
+        """Tell whether what was read has to wait."""
+        phase = self._phase
+        return phase is _ANSWER or phase is _FLUSH or (phase is _BODY and self._pace.paused)  # type: ignore[union-attr]
 
     def _read(self, on: bool) -> None:
         if on is not self._reading:
@@ -306,7 +310,7 @@ class HttpStream(Timer):
         else:
             self._phase = _IDLE
         self._handler.timers.set(self, self._handler.limits.idle_timeout)
-        if self._phase is _IDLE:
+        if self._reader.waiting:
             self._advance()
 
     def _drained(self) -> None:
@@ -394,7 +398,5 @@ class HttpStream(Timer):
             self.transport.loseConnection()
 
     def _log(self, status: int) -> None:
-        request, response = self._request, self._response
-        size = 0 if response is None else response.size
-        seconds = 0.0 if request is None else self._handler.clock() - self._began
-        self._handler.answered(request, self._client_name, status, size, seconds)
+        size = 0 if self._response is None else self._response.size
+        self._handler.answered(self._request, self._client_name, status, size, self._began)

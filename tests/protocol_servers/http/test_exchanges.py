@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -475,6 +476,25 @@ def test_a_client_that_leaves_before_its_request_was_sent_or_after_its_answer_is
     here.answer(HELLO)
     transport.finish()
     assert here.inbox.take() == []
+
+
+def test_a_request_leaves_nothing_behind(stage: Staging) -> None:
+    here = stage()
+    transport = here.feed(GET)
+    here.answer(HELLO)
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(gc.get_objects())
+        for _ in range(50):
+            here.feed(GET, transport)
+            here.answer(HELLO)
+            transport.take()
+            here.inbox.gone_names.clear()
+        assert gc.collect() == 0, "the collector would have to be run for it"
+        assert len(gc.get_objects()) - before < 50
+    finally:
+        gc.enable()
 
 
 def test_no_two_reply_channels_are_alike(stage: Staging) -> None:

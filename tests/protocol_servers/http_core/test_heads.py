@@ -319,6 +319,15 @@ def test_a_fault_hurts_none_of_the_requests_before_it(read: Read) -> None:
     assert outcome.fault is not None
 
 
+def test_names_that_clients_invent_do_not_fill_the_memory(read: Read) -> None:
+    from trunkline.protocol_servers.http_core import head
+
+    for number in range(1500):
+        assert read(get(b"X-%d: y" % number)).requests[0].headers[1] == (b"x-%d" % number, b"y")
+    assert read(get(b"X-" + b"a" * 200 + b": y")).fault is None
+    assert len(head._names) <= 1024
+
+
 def test_a_parser_goes_on_after_faults_and_bodies_of_other_connections() -> None:
     parser = HeadParser(HttpLimits())
     for bad, status, _ in REFUSED:

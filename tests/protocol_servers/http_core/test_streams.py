@@ -107,7 +107,7 @@ class Handler:
         self.sockets.append(Socket(request, transport))
         return self.sockets[-1]
 
-    def answered(self, request: Request | None, client: str, status: int, size: int, seconds: float) -> None:
+    def answered(self, request: Request | None, client: str, status: int, size: int, began: float) -> None:
         self.log.append(("-" if request is None else request.path, status, size))
 
     @property
@@ -503,6 +503,20 @@ def test_a_stream_is_kept_for_a_slow_client_and_closed_when_it_is_out(handler: H
     transport.drain()
     assert transport.take() == b"".join(b"1\r\n%d\r\n" % number for number in range(10)) + b"0\r\n\r\n"
     assert transport.disconnecting
+
+
+def test_a_stream_goes_on_when_a_slow_client_has_caught_up(handler: Handler, transport: Transport) -> None:
+    feed(transport, GET % 0)
+    stream = handler.last.stream
+    transport.room = 0
+    stream.start(200, (), b"a", True)
+    stream.write(b"b", True)
+    assert transport.take().endswith(b"1\r\na\r\n")
+    transport.drain()
+    assert transport.take() == b"1\r\nb\r\n"
+    stream.write(b"c", True)
+    assert transport.take() == b"1\r\nc\r\n", "straight to the client, and not behind the spool any more"
+    assert not transport.disconnecting
 
 
 def test_a_client_too_far_behind_is_cut_off(
