@@ -44,7 +44,7 @@ class Filter:
         self._steps = tuple(_Step(name, before) for before, name in pairwise(parts))
 
     def __repr__(self) -> str:
-        return f"{self.key}={self.pattern.pattern if self.pattern else self.expected!r}"
+        return f"{self.key}={self.expected!r}" if self.pattern is None else f"{self.key}={self.pattern.pattern}"
 
     def search(self, content: Mapping[str, Any], rest: Rest | None = None) -> re.Match[str] | bool:
         """Match the field of `content`, or what an outer include left of it.

@@ -34,6 +34,8 @@ def load_routing(name: str, where: str = "") -> Routing:
     if not sys.path or sys.path[0] != here:
         sys.path.insert(0, here)
     module_name, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise RoutingError(f"{name!r} is no name of a routing: package.module or package.module:attribute", where)
     module = _module(module_name, where, "routing")
     found = _attribute(module, attribute or "routing", where)
     try:
