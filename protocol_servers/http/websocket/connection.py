@@ -368,6 +368,7 @@ class WebSocket(Timer):
         self.state = ENDED
         self._protocol.stop()
         self._protocol = self._held = None
+        self.server.close(self.connection)  # first: who learns of the end finds it in no group any more
         self._inflow.end(
             {
                 "reply_channel": self.connection.reply_channel,
@@ -376,7 +377,6 @@ class WebSocket(Timer):
                 "order": self._order + 1,
             }
         )
-        self.server.close(self.connection)
 
     def _lose_transport(self) -> None:
         self._transport.loseConnection()

@@ -8,7 +8,7 @@ import heapq
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -34,10 +34,12 @@ class ManualLoop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self.now
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Any = None) -> Any:
+    def call_soon(self, callback: Callable[..., object], *args: Any, **_: Any) -> Any:  # type: ignore[override]
         self._soon.append((callback, args))
 
-    def call_later(self, delay: float, callback: Callable[..., object], *args: Any, context: Any = None) -> Any:
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, **_: Any
+    ) -> Any:
         handle = _Handle(callback, args)
         heapq.heappush(self._later, (self.now + delay, next(self._numbers), handle))
         return handle
@@ -93,7 +95,7 @@ class _Reactor:
     _asyncioEventloop: ManualLoop
 
 
-class House:
+class Bench:
     """A server and the workers' side of it.
 
     Attributes:
@@ -103,7 +105,7 @@ class House:
     """
 
     def __init__(self, **settings: Any) -> None:
-        self.loop = ManualLoop()
+        self.loop: ManualLoop = cast("Any", ManualLoop)()
         layer: Any = StubLayer()
         table: Any = HttpSettings(**{"endpoints": [], "access_log": "off", **settings})
         self.server = HttpServer(layer, table, reactor=_Reactor(self.loop), clock=self.loop.time)
@@ -134,7 +136,8 @@ class House:
             b"upgrade": b"websocket",
             b"sec-websocket-key": KEY,
             b"sec-websocket-version": b"13",
-        } | dict(headers or {})
+        }
+        lines.update(headers or {})
         given: dict[str, Any] = {
             "method": "GET",
             "target": b"/chat?a=1",
@@ -171,11 +174,11 @@ class House:
 class Client:
     """The client's side of one socket."""
 
-    def __init__(self, house: House, request: Request) -> None:
-        self.house = house
+    def __init__(self, bench: Bench, request: Request) -> None:
+        self.bench = bench
         self.request = request
         self.transport = Transport()
-        self.socket = WebSocket(house.server, request, self.transport)
+        self.socket = WebSocket(bench.server, request, self.transport)
         self.reply_channel = self.socket.connection.reply_channel
 
     def feed(self, data: bytes, step: int | None = None) -> None:
@@ -189,8 +192,8 @@ class Client:
 
     def reply(self, message: Message) -> None:
         """Let a consumer answer."""
-        self.house.inbox.answer(self.reply_channel, message)
-        self.house.loop.turn()
+        self.bench.inbox.answer(self.reply_channel, message)
+        self.bench.loop.turn()
 
     def take(self) -> bytes:
         """What the server wrote since the last call."""
@@ -220,11 +223,11 @@ class Client:
     def leave(self) -> None:
         """Close the transport without a word."""
         self.socket.connection_lost()
-        self.house.loop.turn()
+        self.bench.loop.turn()
 
     def sent(self, channel: str = "websocket.receive") -> list[Message]:
         """What was sent to the workers on ``channel`` since the last look at anything sent."""
-        return [sent.message for sent in self.house.take() if sent.channel == channel]
+        return [sent.message for sent in self.bench.take() if sent.channel == channel]
 
     @property
     def closed(self) -> bool:
@@ -243,15 +246,15 @@ class Client:
 
 
 @pytest.fixture
-def house() -> House:
+def bench() -> Bench:
     """A server with default settings."""
-    return House()
+    return Bench()
 
 
 @pytest.fixture
-def house_with() -> Callable[..., House]:
+def bench_with() -> Callable[..., Bench]:
     """Make a server with some settings."""
-    return House
+    return Bench
 
 
 @pytest.fixture(params=[None, 1], ids=["at once", "byte by byte"])

@@ -11,20 +11,20 @@ import pytest
 from trunkline.protocol_servers.http.websocket import broadcast, close_all
 from trunkline.protocol_servers.testing.websocket_frames import BINARY, COMPRESSED, TEXT, close_code
 
-HouseWith = Callable[..., Any]
+BenchWith = Callable[..., Any]
 DEFLATE = {b"sec-websocket-extensions": b"permessage-deflate"}
 NARROW = {b"sec-websocket-extensions": b"permessage-deflate; server_max_window_bits=9"}
 
 
-def group_send(house: Any, clients: list[Any], message: dict[str, Any]) -> None:
-    house.inbox.answer_group([client.reply_channel for client in clients], message)
+def group_send(bench: Any, clients: list[Any], message: dict[str, Any]) -> None:
+    bench.inbox.answer_group([client.reply_channel for client in clients], message)
 
 
-def test_all_members_get_it(house: Any) -> None:
-    clients = [house.open() for _ in range(10)]
-    group_send(house, clients, {"text": "hé"})
-    group_send(house, clients[:5], {"bytes": b"\0"})
-    group_send(house, clients, {"text": "", "close": 4000})
+def test_all_members_get_it(bench: Any) -> None:
+    clients = [bench.open() for _ in range(10)]
+    group_send(bench, clients, {"text": "hé"})
+    group_send(bench, clients[:5], {"bytes": b"\0"})
+    group_send(bench, clients, {"text": "", "close": 4000})
     for number, client in enumerate(clients):
         frames = client.frames()
         assert frames[0] == (TEXT, "hé".encode())
@@ -33,51 +33,51 @@ def test_all_members_get_it(house: Any) -> None:
         assert close_code(frames[-1]) == 4000
 
 
-def test_the_frame_is_built_once(house: Any) -> None:
-    clients = [house.open() for _ in range(3)]
+def test_the_frame_is_built_once(bench: Any) -> None:
+    clients = [bench.open() for _ in range(3)]
     written: list[bytes] = []
     for client in clients:
         client.transport.write = written.append
-    group_send(house, clients, {"text": "x" * 2000})
+    group_send(bench, clients, {"text": "x" * 2000})
     assert len(written) == 3
     assert written[0] is written[1] is written[2]
 
 
-def test_compressed_once_for_each_window(house: Any) -> None:
-    clients = [house.open(DEFLATE), house.open(NARROW), house.open(), house.open(DEFLATE), house.open(NARROW)]
+def test_compressed_once_for_each_window(bench: Any) -> None:
+    clients = [bench.open(DEFLATE), bench.open(NARROW), bench.open(), bench.open(DEFLATE), bench.open(NARROW)]
     written: list[bytes] = []
     for client in clients:
         client.transport.write = written.append
-    group_send(house, clients, {"text": "again " * 2000})
+    group_send(bench, clients, {"text": "again " * 2000})
     assert written[0] is written[3]
     assert written[1] is written[4]
     assert written[0][0] == written[1][0] == 0x80 | TEXT | COMPRESSED
     assert written[2][0] == 0x80 | TEXT
 
 
-def test_nobody_and_nothing(house: Any) -> None:
+def test_nobody_and_nothing(bench: Any) -> None:
     broadcast([], {"text": "x"})
-    client = house.open()
-    group_send(house, [client], {})
+    client = bench.open()
+    group_send(bench, [client], {})
     assert client.take() == b""
 
 
-def test_what_is_no_reply_is_ignored(house: Any, caplog: pytest.LogCaptureFixture) -> None:
-    clients = [house.open(), house.connect()]
+def test_what_is_no_reply_is_ignored(bench: Any, caplog: pytest.LogCaptureFixture) -> None:
+    clients = [bench.open(), bench.connect()]
     for message in ({"text": 5}, {"close": 1005}, {"bytes": "x", "close": True}):
-        group_send(house, clients, message)
-    assert house.stats["unfit_messages"] == 3
+        group_send(bench, clients, message)
+    assert bench.stats["unfit_messages"] == 3
     assert len(caplog.records) == 1
-    group_send(house, clients, {"text": "a", "bytes": b"b", "close": True})
-    assert house.stats["websocket_ambiguous"] == 1
+    group_send(bench, clients, {"text": "a", "bytes": b"b", "close": True})
+    assert bench.stats["websocket_ambiguous"] == 1
     assert [client.take() for client in clients] == [b"", b""]
-    group_send(house, clients[:1], {"text": "fine"})
+    group_send(bench, clients[:1], {"text": "fine"})
     assert clients[0].frames() == [(TEXT, b"fine")]
 
 
-def test_members_that_cannot_take_it_do_not_hurt_the_others(house_with: HouseWith) -> None:
-    house = house_with(write_limit=1000)
-    slow, closing, broken, waiting, fine = house.open(), house.open(), house.open(), house.connect(), house.open()
+def test_members_that_cannot_take_it_do_not_hurt_the_others(bench_with: BenchWith) -> None:
+    bench = bench_with(write_limit=1000)
+    slow, closing, broken, waiting, fine = bench.open(), bench.open(), bench.open(), bench.connect(), bench.open()
     slow.transport.buffered = 2000
     closing.reply({"close": True})
     closing.take()
@@ -86,17 +86,17 @@ def test_members_that_cannot_take_it_do_not_hurt_the_others(house_with: HouseWit
         raise OSError("broken")
 
     broken.transport.write = fail
-    group_send(house, [slow, closing, broken, waiting, fine], {"text": "x"})
+    group_send(bench, [slow, closing, broken, waiting, fine], {"text": "x"})
     assert slow.code() == 1013
     assert closing.take() == b""
     assert waiting.take() == b""
     assert fine.frames() == [(TEXT, b"x")]
-    assert house.stats["failures"] == 1
+    assert bench.stats["failures"] == 1
     waiting.reply({"accept": True})
     assert waiting.accepted() == [(TEXT, b"x")]
 
 
-def run(house: Any, clients: list[Any], grace: float) -> list[float]:
+def run(bench: Any, clients: list[Any], grace: float) -> list[float]:
     """Stop; return the pauses that were made."""
     pauses: list[float] = []
 
@@ -107,12 +107,12 @@ def run(house: Any, clients: list[Any], grace: float) -> list[float]:
     return pauses
 
 
-def test_a_stop_sends_everybody_away(house: Any) -> None:
-    opened, waiting, closing, gone = house.open(), house.connect(), house.open(), house.open()
+def test_a_stop_sends_everybody_away(bench: Any) -> None:
+    opened, waiting, closing, gone = bench.open(), bench.connect(), bench.open(), bench.open()
     closing.reply({"close": 4000})
     closing.take()
     gone.leave()
-    assert run(house, [opened, waiting, closing, gone], 30) == []
+    assert run(bench, [opened, waiting, closing, gone], 30) == []
     assert opened.code() == 1012
     assert waiting.take().startswith(b"HTTP/1.1 503 ")
     assert closing.take() == b""
@@ -120,9 +120,9 @@ def test_a_stop_sends_everybody_away(house: Any) -> None:
 
 
 @pytest.mark.parametrize(("count", "grace", "longest"), [(1000, 30.0, 0.7), (1000, 0.5, 0.25), (1000, 0.0, 0.0)])
-def test_many_go_in_slices_within_half_the_grace(house: Any, count: int, grace: float, longest: float) -> None:
-    clients = [house.open() for _ in range(count)]
-    pauses = run(house, clients, grace)
+def test_many_go_in_slices_within_half_the_grace(bench: Any, count: int, grace: float, longest: float) -> None:
+    clients = [bench.open() for _ in range(count)]
+    pauses = run(bench, clients, grace)
     assert len(pauses) == count // 100 - 1
     assert sum(pauses) <= 1.5 * longest
     if grace:
@@ -130,11 +130,11 @@ def test_many_go_in_slices_within_half_the_grace(house: Any, count: int, grace: 
     assert {client.code() for client in clients} == {1012}
 
 
-def test_the_order_is_drawn(house: Any) -> None:
-    clients = [house.open() for _ in range(200)]
+def test_the_order_is_drawn(bench: Any) -> None:
+    clients = [bench.open() for _ in range(200)]
     told: list[Any] = []
     for client in clients:
         client.transport.write = lambda _, client=client: told.append(client)
-    run(house, clients, 1)
+    run(bench, clients, 1)
     assert told != clients
     assert set(told) == set(clients)

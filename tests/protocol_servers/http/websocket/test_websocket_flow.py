@@ -17,7 +17,7 @@ from trunkline.protocol_servers.testing.websocket_frames import (
     close_code,
 )
 
-HouseWith = Callable[..., Any]
+BenchWith = Callable[..., Any]
 
 
 class Channel:
@@ -32,16 +32,16 @@ class Channel:
         tries: How often it was asked.
     """
 
-    def __init__(self, house: Any) -> None:
+    def __init__(self, bench: Any) -> None:
         self.room = 1_000_000
         self.error: Exception = ChannelFull("full")
         self.held = False
         self.taken: list[str] = []
         self.disconnects = 0
         self.tries = 0
-        self._loop = house.loop
+        self._loop = bench.loop
         self._waiting: list[tuple[Callable[[object], None], object]] = []
-        house.inbox.send = self._send
+        bench.inbox.send = self._send
 
     def _send(self, channel: str, message: dict[str, Any], *, then: Callable[[object], None], **options: Any) -> None:
         outcome: object = True
@@ -66,192 +66,192 @@ class Channel:
 
 
 @pytest.fixture
-def channel(house: Any) -> Channel:
-    return Channel(house)
+def channel(bench: Any) -> Channel:
+    return Channel(bench)
 
 
 # The layer refuses
 
 
 @pytest.mark.parametrize("error", [ChannelFull("full"), LayerUnavailable("away")])
-def test_refused_messages_are_tried_again_in_order(house: Any, channel: Channel, error: Exception) -> None:
-    client = house.open()
+def test_refused_messages_are_tried_again_in_order(bench: Any, channel: Channel, error: Exception) -> None:
+    client = bench.open()
     channel.room, channel.error = 2, error
     for text in "abcde":
         client.say(text)
-    house.loop.turn()
+    bench.loop.turn()
     assert channel.taken == ["a", "b"]
     assert not client.read_from
-    house.loop.advance(2)
+    bench.loop.advance(2)
     assert channel.taken == ["a", "b"]
     channel.room = 2
-    house.loop.advance(1)
+    bench.loop.advance(1)
     assert channel.taken == ["a", "b", "c", "d"]
     assert not client.read_from
     channel.room = 10
-    house.loop.advance(1)
+    bench.loop.advance(1)
     assert channel.taken == list("abcde")
     assert client.read_from
     client.say("f")
-    house.loop.turn()
+    bench.loop.turn()
     assert channel.taken == list("abcdef")
     assert client.take() == b""
-    assert house.stats["websocket_held_up"] == 1
-    assert house.stats["websocket_receives_lost"] == 0
+    assert bench.stats["websocket_held_up"] == 1
+    assert bench.stats["websocket_receives_lost"] == 0
 
 
-def test_refused_for_five_seconds_closes_with_1013(house: Any, channel: Channel) -> None:
-    client = house.open()
+def test_refused_for_five_seconds_closes_with_1013(bench: Any, channel: Channel) -> None:
+    client = bench.open()
     channel.room = 0
     client.say("a")
     client.say("b")
-    house.loop.advance(4.9)
+    bench.loop.advance(4.9)
     assert client.take() == b""
-    house.loop.advance(1.0)
+    bench.loop.advance(1.0)
     assert client.code() == 1013
-    assert house.stats["websocket_receives_lost"] == 2
+    assert bench.stats["websocket_receives_lost"] == 2
     assert client.read_from, "its Close is to be read"
     tries = channel.tries
     client.feed(client_close(1013))
-    house.loop.advance(60)
+    bench.loop.advance(60)
     assert channel.tries == tries
     assert channel.disconnects == 1
 
 
-def test_repetitions_become_rarer(house: Any, channel: Channel) -> None:
-    client = house.open()
+def test_repetitions_become_rarer(bench: Any, channel: Channel) -> None:
+    client = bench.open()
     channel.room = 0
     client.say("a")
-    house.loop.advance(4.9)
+    bench.loop.advance(4.9)
     assert 5 <= channel.tries <= 12
 
 
-def test_progress_gives_new_patience(house: Any, channel: Channel) -> None:
-    client = house.open()
+def test_progress_gives_new_patience(bench: Any, channel: Channel) -> None:
+    client = bench.open()
     channel.room = 0
     for text in "abc":
         client.say(text)
     for _ in range(3):
-        house.loop.advance(3)
+        bench.loop.advance(3)
         channel.room = 1
-    house.loop.advance(1)
+    bench.loop.advance(1)
     assert channel.taken == list("abc")
     assert client.take() == b""
 
 
-def test_what_was_read_already_waits_unparsed(house: Any, channel: Channel) -> None:
-    client = house.open()
+def test_what_was_read_already_waits_unparsed(bench: Any, channel: Channel) -> None:
+    client = bench.open()
     channel.room = 0
     client.say("first")
-    house.loop.turn()
+    bench.loop.turn()
     client.feed(b"".join(client_frame(TEXT, b"%d" % number) for number in range(5000)))
-    house.loop.turn()
+    bench.loop.turn()
     assert channel.tries == 1
     channel.room = 1_000_000
-    house.loop.advance(1)
+    bench.loop.advance(1)
     assert channel.taken == ["first", *map(str, range(5000))]
     assert client.read_from
 
 
-def test_refusals_told_late_keep_their_place(house: Any, channel: Channel) -> None:
+def test_refusals_told_late_keep_their_place(bench: Any, channel: Channel) -> None:
     """Messages under way when the first refusal is told may be refused after younger ones were put aside."""
-    client = house.open()
+    client = bench.open()
     channel.held = True
     channel.room = 0
     client.feed(client_frame(TEXT, b"a"))
     client.feed(client_frame(TEXT, b"b"))
     channel.tell(1)
     channel.room = 10
-    house.loop.advance(1)
+    bench.loop.advance(1)
     assert channel.tries == 2, "nothing is repeated while an older message is under way"
     channel.tell()
-    house.loop.advance(1)
+    bench.loop.advance(1)
     channel.tell()
-    house.loop.advance(1)
+    bench.loop.advance(1)
     channel.tell()
     assert channel.taken == ["a", "b"]
     assert client.read_from
 
 
-def test_more_of_the_same_read_comes_behind_what_was_refused(house: Any, channel: Channel) -> None:
-    client = house.open()
+def test_more_of_the_same_read_comes_behind_what_was_refused(bench: Any, channel: Channel) -> None:
+    client = bench.open()
     channel.room = 0
     client.socket._inflow.send({"order": 1, "text": "a"}, 1)
-    house.loop.turn()
+    bench.loop.turn()
     client.socket._inflow.send({"order": 2, "text": "b"}, 1)
     channel.room = 5
-    house.loop.advance(1)
+    bench.loop.advance(1)
     assert channel.taken == ["a", "b"]
 
 
-def test_a_message_too_large_for_the_layer_closes_with_1009(house: Any, channel: Channel) -> None:
-    client = house.open()
+def test_a_message_too_large_for_the_layer_closes_with_1009(bench: Any, channel: Channel) -> None:
+    client = bench.open()
     channel.room, channel.error = 0, MessageTooLarge("2 MiB")
     client.say("large")
-    house.loop.turn()
+    bench.loop.turn()
     assert client.code() == 1009
-    house.loop.advance(5)
+    bench.loop.advance(5)
     assert channel.tries == 1
 
 
-def test_a_client_that_leaves_meanwhile_is_still_heard_out(house: Any, channel: Channel) -> None:
-    client = house.open()
+def test_a_client_that_leaves_meanwhile_is_still_heard_out(bench: Any, channel: Channel) -> None:
+    client = bench.open()
     channel.room = 0
     client.say("a")
     client.say("b")
-    house.loop.turn()
+    bench.loop.turn()
     client.leave()
-    assert house.open_connections == 0
+    assert bench.open_connections == 0
     assert channel.disconnects == 0
     channel.room = 10
-    house.loop.advance(1)
+    bench.loop.advance(1)
     assert channel.taken == ["a", "b"]
     assert channel.disconnects == 1, "after all it said"
 
 
 @pytest.mark.parametrize("error", [ChannelFull("full"), MessageTooLarge("2 MiB")])
-def test_a_refusal_told_after_the_client_left(house: Any, channel: Channel, error: Exception) -> None:
-    client = house.open()
+def test_a_refusal_told_after_the_client_left(bench: Any, channel: Channel, error: Exception) -> None:
+    client = bench.open()
     channel.room, channel.error = 0, error
     client.say("a")
     client.leave()
-    house.loop.turn()
+    bench.loop.turn()
     channel.room = 1
-    house.loop.advance(1)
+    bench.loop.advance(1)
     assert channel.taken == (["a"] if isinstance(error, ChannelFull) else [])
     assert channel.disconnects == 1
 
 
-def test_a_client_that_left_is_not_heard_out_for_ever(house: Any, channel: Channel) -> None:
-    client = house.open()
+def test_a_client_that_left_is_not_heard_out_for_ever(bench: Any, channel: Channel) -> None:
+    client = bench.open()
     channel.room = 0
     for text in "abc":
         client.say(text)
-    house.loop.turn()
+    bench.loop.turn()
     client.leave()
-    house.loop.advance(3)
+    bench.loop.advance(3)
     channel.room = 1
-    house.loop.advance(3)
+    bench.loop.advance(3)
     assert channel.taken == ["a"]
     assert channel.disconnects == 1
-    assert house.stats["websocket_receives_lost"] == 2
+    assert bench.stats["websocket_receives_lost"] == 2
     tries = channel.tries
-    house.loop.advance(30)
+    bench.loop.advance(30)
     assert channel.tries == tries
 
 
-def test_a_consumer_may_close_meanwhile(house: Any, channel: Channel) -> None:
-    client = house.open()
+def test_a_consumer_may_close_meanwhile(bench: Any, channel: Channel) -> None:
+    client = bench.open()
     channel.room = 0
     client.say("a")
-    house.loop.turn()
+    bench.loop.turn()
     client.feed(client_frame(TEXT, b"b") + client_close(4000))
     client.reply({"close": 4000})
     assert client.code() == 4000
     assert client.read_from
     assert client.closed, "its Close had been read already"
     channel.room = 1
-    house.loop.advance(1)
+    bench.loop.advance(1)
     assert channel.taken == ["a"]
     assert channel.disconnects == 1
 
@@ -260,8 +260,8 @@ def test_a_consumer_may_close_meanwhile(house: Any, channel: Channel) -> None:
 
 
 @pytest.mark.parametrize(("size", "count"), [(1, 64), (200_000, 5)])
-def test_a_bounded_amount_is_under_way(house: Any, channel: Channel, size: int, count: int) -> None:
-    client = house.open()
+def test_a_bounded_amount_is_under_way(bench: Any, channel: Channel, size: int, count: int) -> None:
+    client = bench.open()
     channel.held = True
     frame = client_frame(TEXT, b"x" * size)
     sent = 0
@@ -280,8 +280,8 @@ def test_a_bounded_amount_is_under_way(house: Any, channel: Channel, size: int, 
     assert len(channel.taken) == sent + 2
 
 
-def test_an_unanswered_burst_is_parsed_in_slices(house: Any, channel: Channel) -> None:
-    client = house.open()
+def test_an_unanswered_burst_is_parsed_in_slices(bench: Any, channel: Channel) -> None:
+    client = bench.open()
     channel.held = True
     client.feed(client_frame(TEXT, b"x") * 30_000)
     assert 64 <= len(channel.taken) < 1000
@@ -293,29 +293,29 @@ def test_an_unanswered_burst_is_parsed_in_slices(house: Any, channel: Channel) -
 # The client lags
 
 
-def test_a_slow_reader_is_cut_off(house_with: HouseWith) -> None:
-    house = house_with(write_limit=10_000)
-    client = house.open()
+def test_a_slow_reader_is_cut_off(bench_with: BenchWith) -> None:
+    bench = bench_with(write_limit=10_000)
+    client = bench.open()
     client.transport.buffered = 10_000
     client.reply({"text": "still"})
     assert client.frames() == [(TEXT, b"still")]
     client.transport.buffered = 10_001
     client.reply({"text": "over"})
     assert client.code() == 1013
-    assert house.stats["websocket_slow_readers"] == 1
+    assert bench.stats["websocket_slow_readers"] == 1
     client.reply({"text": "more"})
     assert client.take() == b""
-    assert house.stats["websocket_slow_readers"] == 1
-    house.loop.advance(10.1)
+    assert bench.stats["websocket_slow_readers"] == 1
+    bench.loop.advance(10.1)
     assert client.aborted
     client.leave()
     (gone,) = client.sent("websocket.disconnect")
     assert gone["code"] == 1006
 
 
-def test_a_slow_reader_that_catches_up_hears_why(house_with: HouseWith) -> None:
-    house = house_with(write_limit=10_000)
-    client = house.open()
+def test_a_slow_reader_that_catches_up_hears_why(bench_with: BenchWith) -> None:
+    bench = bench_with(write_limit=10_000)
+    client = bench.open()
     client.transport.buffered = 20_000
     client.reply({"text": "over"})
     client.transport.buffered = 0
@@ -326,104 +326,104 @@ def test_a_slow_reader_that_catches_up_hears_why(house_with: HouseWith) -> None:
     assert gone["code"] == 1013
 
 
-def test_pongs_count_too(house_with: HouseWith) -> None:
-    house = house_with(write_limit=10_000)
-    client = house.open()
+def test_pongs_count_too(bench_with: BenchWith) -> None:
+    bench = bench_with(write_limit=10_000)
+    client = bench.open()
     client.transport.buffered = 20_000
     client.feed(client_frame(PING, b"x" * 125) * 100)
     assert client.code() == 1013
     client.feed(client_frame(PING, b"x" * 125) * 100)
     assert client.take() == b"", "no pongs for who does not read them"
-    assert house.stats["websocket_slow_readers"] == 1
+    assert bench.stats["websocket_slow_readers"] == 1
 
 
 # Pings
 
 
-def test_pings_come_in_their_interval_and_a_pong_keeps_it_open(house: Any) -> None:
-    client = house.open()
+def test_pings_come_in_their_interval_and_a_pong_keeps_it_open(bench: Any) -> None:
+    client = bench.open()
     for _ in range(4):
-        house.loop.advance(20.1)
+        bench.loop.advance(20.1)
         assert client.frames() == [(PING, b"")]
         client.feed(client_frame(PONG))
-    assert house.stats["websocket_ping_timeouts"] == 0
+    assert bench.stats["websocket_ping_timeouts"] == 0
 
 
-def test_anything_heard_is_as_good_as_a_pong(house: Any) -> None:
-    client = house.open()
-    house.loop.advance(20.1)
+def test_anything_heard_is_as_good_as_a_pong(bench: Any) -> None:
+    client = bench.open()
+    bench.loop.advance(20.1)
     client.feed(client_frame(TEXT, b"x" * 1000)[:10])
-    house.loop.advance(20.1)
+    bench.loop.advance(20.1)
     assert client.frames() == [(PING, b"")] * 2
 
 
 @pytest.mark.parametrize(("interval", "timeout"), [(20, 20), (20, 5), (5, 20), (7, 7.5)])
-def test_silence_closes(house_with: HouseWith, interval: float, timeout: float) -> None:
-    house = house_with(ping_interval=interval, ping_timeout=timeout)
-    client = house.open()
-    house.loop.advance(interval + timeout - 0.1)
+def test_silence_closes(bench_with: BenchWith, interval: float, timeout: float) -> None:
+    bench = bench_with(ping_interval=interval, ping_timeout=timeout)
+    client = bench.open()
+    bench.loop.advance(interval + timeout - 0.1)
     frames = client.frames()
     assert frames
     assert set(frames) == {(PING, b"")}
-    house.loop.advance(0.3)
+    bench.loop.advance(0.3)
     assert client.code() == 1011
-    assert house.stats["websocket_ping_timeouts"] == 1
-    house.loop.advance(25)
+    assert bench.stats["websocket_ping_timeouts"] == 1
+    bench.loop.advance(25)
     assert client.aborted
 
 
-def test_pings_keep_coming_while_a_pong_is_awaited_longer(house_with: HouseWith) -> None:
-    house = house_with(ping_interval=5, ping_timeout=20)
-    client = house.open()
-    house.loop.advance(20.5)
+def test_pings_keep_coming_while_a_pong_is_awaited_longer(bench_with: BenchWith) -> None:
+    bench = bench_with(ping_interval=5, ping_timeout=20)
+    client = bench.open()
+    bench.loop.advance(20.5)
     assert client.frames() == [(PING, b"")] * 4
 
 
-def test_a_prompt_pong_leaves_the_interval(house_with: HouseWith) -> None:
-    house = house_with(ping_interval=20, ping_timeout=5)
-    client = house.open()
-    house.loop.advance(20.1)
+def test_a_prompt_pong_leaves_the_interval(bench_with: BenchWith) -> None:
+    bench = bench_with(ping_interval=20, ping_timeout=5)
+    client = bench.open()
+    bench.loop.advance(20.1)
     assert client.frames() == [(PING, b"")]
     client.feed(client_frame(PONG))
-    house.loop.advance(19.7)
+    bench.loop.advance(19.7)
     assert client.frames() == []
-    house.loop.advance(0.5)
+    bench.loop.advance(0.5)
     assert client.frames() == [(PING, b"")]
 
 
-def test_no_pings(house_with: HouseWith) -> None:
-    house = house_with(ping_interval=0)
-    client = house.open()
-    house.loop.advance(10_000)
+def test_no_pings(bench_with: BenchWith) -> None:
+    bench = bench_with(ping_interval=0)
+    client = bench.open()
+    bench.loop.advance(10_000)
     assert client.take() == b""
 
 
-def test_pings_without_a_bound_for_the_pong(house_with: HouseWith) -> None:
-    house = house_with(ping_timeout=0)
-    client = house.open()
-    house.loop.advance(100.9)
+def test_pings_without_a_bound_for_the_pong(bench_with: BenchWith) -> None:
+    bench = bench_with(ping_timeout=0)
+    client = bench.open()
+    bench.loop.advance(100.9)
     assert client.frames() == [(PING, b"")] * 5
 
 
-def test_while_we_do_not_read_no_pong_is_missed(house: Any) -> None:
-    client = house.open()
-    channel = Channel(house)
+def test_while_we_do_not_read_no_pong_is_missed(bench: Any) -> None:
+    client = bench.open()
+    channel = Channel(bench)
     channel.held = True
     while client.read_from:
         client.say("x")
-    house.loop.advance(100)
+    bench.loop.advance(100)
     assert client.frames()
-    assert house.stats["websocket_ping_timeouts"] == 0
+    assert bench.stats["websocket_ping_timeouts"] == 0
     channel.tell()
     client.feed(client_frame(PONG))
-    house.loop.advance(20)
+    bench.loop.advance(20)
     assert not client.closed
 
 
-def test_a_ping_finds_out_a_slow_reader(house_with: HouseWith) -> None:
-    house = house_with(write_limit=1000)
-    client = house.open()
+def test_a_ping_finds_out_a_slow_reader(bench_with: BenchWith) -> None:
+    bench = bench_with(write_limit=1000)
+    client = bench.open()
     client.transport.buffered = 2000
-    house.loop.advance(20.1)
+    bench.loop.advance(20.1)
     ((opcode, payload),) = client.frames()
     assert close_code((opcode, payload)) == 1013

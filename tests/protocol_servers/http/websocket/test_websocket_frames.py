@@ -24,7 +24,7 @@ from trunkline.protocol_servers.testing.websocket_frames import (
     close_code,
 )
 
-HouseWith = Callable[..., Any]
+BenchWith = Callable[..., Any]
 DEFLATE = {b"sec-websocket-extensions": b"permessage-deflate; client_max_window_bits"}
 
 
@@ -46,8 +46,8 @@ def inflated(data: bytes) -> bytes:
 # Messages in
 
 
-def test_text_and_bytes(house: Any, step: int | None) -> None:
-    client = house.open()
+def test_text_and_bytes(bench: Any, step: int | None) -> None:
+    client = bench.open()
     for data in (client_frame(TEXT, "grüße".encode()), client_frame(BINARY, b"\0\xff"), client_frame(TEXT)):
         client.feed(data, step)
     base = {"reply_channel": client.reply_channel, "path": "/chat"}
@@ -65,8 +65,8 @@ def test_text_and_bytes(house: Any, step: int | None) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 4087, 4088, 4089, 65535, 65536, 200_000])
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
-def test_every_size_of_message(house: Any, size: int, opcode: int) -> None:
-    client = house.open()
+def test_every_size_of_message(bench: Any, size: int, opcode: int) -> None:
+    client = bench.open()
     data = bytes(range(97, 123)) * (size // 26 + 1)
     client.feed(client_frame(opcode, data[:size]) * 2)
     messages = client.sent()
@@ -77,8 +77,8 @@ def test_every_size_of_message(house: Any, size: int, opcode: int) -> None:
         assert type(got) is bytes
 
 
-def test_fragments_are_put_together(house: Any, step: int | None) -> None:
-    client = house.open()
+def test_fragments_are_put_together(bench: Any, step: int | None) -> None:
+    client = bench.open()
     text = "ein Stück".encode()
     client.feed(client_frame(TEXT, text[:6], fin=False), step)  # cut within a character
     client.feed(client_frame(PING, b"between"), step)
@@ -91,11 +91,11 @@ def test_fragments_are_put_together(house: Any, step: int | None) -> None:
     assert client.frames() == [(PONG, b"between")]
 
 
-def test_a_short_message_in_the_middle_of_another_frame_is_not_taken_for_one(house: Any) -> None:
+def test_a_short_message_in_the_middle_of_another_frame_is_not_taken_for_one(bench: Any) -> None:
     """The shortcut for whole short frames must know that the parser waits for the rest of a longer one."""
     inner = client_frame(TEXT, b"inner")
     for cut in range(1, 14):
-        client = house.open()
+        client = bench.open()
         outer = client_frame(BINARY, b"12345678" + inner, mask=b"\0\0\0\0")
         client.feed(outer[: -len(inner)][:cut])
         client.feed(outer[cut : -len(inner)])
@@ -104,34 +104,34 @@ def test_a_short_message_in_the_middle_of_another_frame_is_not_taken_for_one(hou
         assert message["bytes"] == b"12345678" + inner
 
 
-def test_a_short_message_between_fragments_is_wrong(house: Any) -> None:
-    client = house.open()
+def test_a_short_message_between_fragments_is_wrong(bench: Any) -> None:
+    client = bench.open()
     client.feed(client_frame(TEXT, b"a", fin=False))
     client.say("b")
     assert client.code() == 1002
     assert client.sent() == []
 
 
-def test_pings_are_answered(house: Any, step: int | None) -> None:
-    client = house.open()
+def test_pings_are_answered(bench: Any, step: int | None) -> None:
+    client = bench.open()
     client.feed(client_frame(PING, b"x" * 125) + client_frame(PONG, b"unasked") + client_frame(PING), step)
     assert client.frames() == [(PONG, b"x" * 125), (PONG, b"")]
-    assert house.take() == []
+    assert bench.take() == []
 
 
 # Messages out
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
-def test_replies_of_every_size(house: Any, size: int) -> None:
-    client = house.open()
+def test_replies_of_every_size(bench: Any, size: int) -> None:
+    client = bench.open()
     client.reply({"text": "x" * size})
     client.reply({"bytes": b"y" * size})
     assert client.frames() == [(TEXT, b"x" * size), (BINARY, b"y" * size)]
 
 
-def test_replies_after_the_handshake(house: Any) -> None:
-    client = house.open()
+def test_replies_after_the_handshake(bench: Any) -> None:
+    client = bench.open()
     client.reply({"accept": True, "text": "a", "subprotocol": "b", "unknown": 1})
     client.reply({"accept": False, "text": "still here", "thread": "same", "close": None})
     client.reply({})
@@ -139,12 +139,12 @@ def test_replies_after_the_handshake(house: Any) -> None:
     assert client.frames() == [(TEXT, b"a"), (TEXT, b"still here")]
     client.reply({"text": "a", "bytes": b"b", "close": True})
     assert client.take() == b""
-    assert house.stats["websocket_ambiguous"] == 1
+    assert bench.stats["websocket_ambiguous"] == 1
 
 
 @pytest.mark.parametrize("code", [True, 1000, 1001, 1003, 1007, 1011, 1012, 1014, 3000, 4999])
-def test_close_with_a_code(house: Any, code: int) -> None:
-    client = house.open()
+def test_close_with_a_code(bench: Any, code: int) -> None:
+    client = bench.open()
     client.reply({"text": "last", "close": code})
     data, close = client.frames()
     assert data == (TEXT, b"last")
@@ -152,7 +152,7 @@ def test_close_with_a_code(house: Any, code: int) -> None:
     assert not client.closed, "the client answers first"
     client.reply({"text": "late"})
     assert client.take() == b""
-    assert house.stats["late_answers"] == 1
+    assert bench.stats["late_answers"] == 1
     client.feed(client_close(code if code is not True else 1000))
     assert client.closed
     (gone,) = client.sent("websocket.disconnect")
@@ -181,23 +181,23 @@ def test_close_with_a_code(house: Any, code: int) -> None:
         {"text": ["x"] * 1000},
     ],
 )
-def test_what_is_no_reply_closes_with_1011(house: Any, message: dict[str, Any]) -> None:
-    client = house.open()
+def test_what_is_no_reply_closes_with_1011(bench: Any, message: dict[str, Any]) -> None:
+    client = bench.open()
     client.reply(message)
     assert client.code() == 1011
-    assert house.stats["unfit_messages"] == 1
+    assert bench.stats["unfit_messages"] == 1
 
 
 # Closing
 
 
-def test_the_client_closes(house: Any, step: int | None) -> None:
-    client = house.open()
+def test_the_client_closes(bench: Any, step: int | None) -> None:
+    client = bench.open()
     client.say("hello")
     client.feed(client_close(4000, b"done"), step)
     assert client.frames() == [(CLOSE, struct.pack("!H", 4000) + b"done")]
     assert client.closed
-    receive, gone = house.take()
+    receive, gone = bench.take()
     assert receive.message["order"] == 1
     assert gone.channel == "websocket.disconnect"
     assert gone.message == {"reply_channel": client.reply_channel, "path": "/chat", "code": 4000, "order": 2}
@@ -205,82 +205,82 @@ def test_the_client_closes(house: Any, step: int | None) -> None:
     assert format is not None
     format.validate(gone.message)
     client.leave()
-    house.loop.advance(100)
-    assert house.take() == [], "told once"
-    assert house.open_connections == 0
+    bench.loop.advance(100)
+    assert bench.take() == [], "told once"
+    assert bench.open_connections == 0
     assert not client.aborted
-    assert house.stats["websocket_failed"] == 0
+    assert bench.stats["websocket_failed"] == 0
 
 
-def test_a_close_without_a_code_is_1005(house: Any) -> None:
-    client = house.open()
+def test_a_close_without_a_code_is_1005(bench: Any) -> None:
+    client = bench.open()
     client.feed(client_close())
     assert client.code() == 1005
     (gone,) = client.sent("websocket.disconnect")
     assert gone["code"] == 1005
 
 
-def test_leaving_without_a_close_is_1006(house: Any) -> None:
-    client = house.open()
+def test_leaving_without_a_close_is_1006(bench: Any) -> None:
+    client = bench.open()
     client.feed(client_frame(TEXT, b"half")[:-1])
     client.leave()
     (gone,) = client.sent("websocket.disconnect")
     assert gone["code"] == 1006
     assert gone["order"] == 1
-    assert house.open_connections == 0
+    assert bench.open_connections == 0
 
 
-def test_disconnects_go_only_where_somebody_listens(house: Any) -> None:
-    del house.inbox.announced["websocket.disconnect"]
-    house.open().leave()
-    assert house.take() == []
-    assert house.stats["notifications_dropped"] == 1
+def test_disconnects_go_only_where_somebody_listens(bench: Any) -> None:
+    del bench.inbox.announced["websocket.disconnect"]
+    bench.open().leave()
+    assert bench.take() == []
+    assert bench.stats["notifications_dropped"] == 1
 
 
-def test_a_client_that_never_answers_our_close(house: Any) -> None:
-    client = house.open()
+def test_a_client_that_never_answers_our_close(bench: Any) -> None:
+    client = bench.open()
     client.reply({"close": True})
     assert client.code() == 1000
-    house.loop.advance(9.9)
+    bench.loop.advance(9.9)
     assert not client.closed
-    house.loop.advance(0.3)
+    bench.loop.advance(0.3)
     assert client.closed
     assert not client.aborted
-    house.loop.advance(10.2)
+    bench.loop.advance(10.2)
     assert client.aborted
     client.leave()
     (gone,) = client.sent("websocket.disconnect")
     assert gone["code"] == 1006
 
 
-def test_what_comes_between_our_close_and_the_clients_is_dropped(house: Any) -> None:
-    client = house.open()
+def test_what_comes_between_our_close_and_the_clients_is_dropped(bench: Any) -> None:
+    client = bench.open()
     client.reply({"close": 4000})
     assert client.code() == 4000
     client.feed(client_frame(TEXT, b"late") + client_frame(PING, b"still there?") + client_frame(BINARY, b"late"))
     assert client.frames() == [(PONG, b"still there?")]
     client.feed(client_close(4000))
-    assert [sent.channel for sent in house.take()] == ["websocket.disconnect"]
-    assert house.stats["websocket_late_messages"] == 2
+    assert [sent.channel for sent in bench.take()] == ["websocket.disconnect"]
+    assert bench.stats["websocket_late_messages"] == 2
 
 
-def test_what_comes_after_the_clients_close_is_dropped(house: Any) -> None:
-    client = house.open()
+def test_what_comes_after_the_clients_close_is_dropped(bench: Any) -> None:
+    client = bench.open()
     client.feed(client_close(1000) + client_frame(TEXT, b"late"))
     client.say("later")
-    assert [sent.channel for sent in house.take()] == ["websocket.disconnect"]
+    assert [sent.channel for sent in bench.take()] == ["websocket.disconnect"]
 
 
 @pytest.mark.parametrize("code", [*range(1000, 1004), *range(1007, 1015), 3000, 3999, 4000, 4999])
-def test_close_codes_that_may_be_sent(house: Any, code: int) -> None:
-    client = house.open()
+def test_close_codes_that_may_be_sent(bench: Any, code: int) -> None:
+    client = bench.open()
     client.feed(client_close(code))
     assert client.code() == code
 
 
 @pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 2000, 2999, 5000, 65535])
-def test_close_codes_that_may_not(house: Any, code: int) -> None:
-    client = house.open()
+def test_close_codes_that_may_not(bench: Any, code: int) -> None:
+    client = bench.open()
     client.feed(client_close(code))
     assert client.code() == 1002
     (gone,) = client.sent("websocket.disconnect")
@@ -328,52 +328,52 @@ def test_close_codes_that_may_not(house: Any, code: int) -> None:
         pytest.param(b"\0" * 32, 1002, id="zeros"),
     ],
 )
-def test_breaking_the_protocol(house_with: HouseWith, data: bytes, code: int, step: int | None) -> None:
-    house = house_with(ws_max=5000)
-    client = house.open()
+def test_breaking_the_protocol(bench_with: BenchWith, data: bytes, code: int, step: int | None) -> None:
+    bench = bench_with(ws_max=5000)
+    client = bench.open()
     client.feed(client_frame(TEXT, b"before") + data + client_frame(TEXT, b"after"), step)
     assert client.code() == code
     assert [message["text"] for message in client.sent() if "text" in message] == ["before"]
-    assert house.open_connections == 0
-    assert house.stats["websocket_failed"] == 1
+    assert bench.open_connections == 0
+    assert bench.stats["websocket_failed"] == 1
     assert client.transport.half_closed, "the Close is on its way while we go on reading"
     assert not client.closed
-    house.loop.advance(1.1)
+    bench.loop.advance(1.1)
     assert client.closed
-    house.loop.advance(10.1)
+    bench.loop.advance(10.1)
     assert client.aborted
     client.leave()
 
 
-def test_a_failure_is_told_as_1006(house: Any) -> None:
+def test_a_failure_is_told_as_1006(bench: Any) -> None:
     """No Close was received (RFC 6455, 7.1.5)."""
-    client = house.open()
+    client = bench.open()
     client.feed(client_frame(TEXT, b"\xff"))
     assert client.code() == 1007
     (gone,) = client.sent("websocket.disconnect")
     assert gone["code"] == 1006
 
 
-def test_a_close_in_the_middle_of_a_message(house: Any) -> None:
-    client = house.open()
+def test_a_close_in_the_middle_of_a_message(bench: Any) -> None:
+    client = bench.open()
     client.feed(client_frame(TEXT, b"x", fin=False) + client_close(1000))
     assert client.code() == 1002
     (gone,) = client.sent("websocket.disconnect")
     assert gone["code"] == 1000
 
 
-def test_nothing_after_text_that_is_not_utf8_is_read(house: Any) -> None:
-    client = house.open()
+def test_nothing_after_text_that_is_not_utf8_is_read(bench: Any) -> None:
+    client = bench.open()
     client.feed(client_frame(TEXT, b"a") + client_frame(TEXT, b"\xff") + client_frame(TEXT, b"b") + client_close(1000))
-    receive, gone = house.take()
+    receive, gone = bench.take()
     assert receive.message["text"] == "a"
     assert gone.channel == "websocket.disconnect"
     assert client.closed or client.transport.half_closed
 
 
-def test_the_longest_message_is_taken(house_with: HouseWith, step: int | None) -> None:
-    house = house_with(ws_max=300)
-    client = house.open()
+def test_the_longest_message_is_taken(bench_with: BenchWith, step: int | None) -> None:
+    bench = bench_with(ws_max=300)
+    client = bench.open()
     client.feed(client_frame(TEXT, b"x" * 300), step)
     client.feed(client_frame(TEXT, b"y" * 200, fin=False) + client_frame(CONTINUATION, b"y" * 100), step)
     assert [len(message["text"]) for message in client.sent()] == [300, 300]
@@ -395,8 +395,8 @@ def test_the_longest_message_is_taken(house_with: HouseWith, step: int | None) -
         (b"permessage-deflate; server_max_window_bits=8, permessage-deflate", b"server_max_window_bits=12"),
     ],
 )
-def test_compression_is_agreed_on_without_context(house: Any, offer: bytes, answer: bytes) -> None:
-    client = house.connect({b"sec-websocket-extensions": offer})
+def test_compression_is_agreed_on_without_context(bench: Any, offer: bytes, answer: bytes) -> None:
+    client = bench.connect({b"sec-websocket-extensions": offer})
     client.reply({"accept": True})
     head = client.take()
     (line,) = [line for line in head.split(b"\r\n") if line.startswith(b"Sec-WebSocket-Extensions: ")]
@@ -408,14 +408,14 @@ def test_compression_is_agreed_on_without_context(house: Any, offer: bytes, answ
 @pytest.mark.parametrize(
     "offer", [b"permessage-deflate; server_max_window_bits=8", b"x-other", b"permessage-deflate; y"]
 )
-def test_offers_that_cannot_be_met_are_declined(house: Any, offer: bytes) -> None:
-    client = house.connect({b"sec-websocket-extensions": offer})
+def test_offers_that_cannot_be_met_are_declined(bench: Any, offer: bytes) -> None:
+    client = bench.connect({b"sec-websocket-extensions": offer})
     client.reply({"accept": True})
     assert b"Extensions" not in client.take()
 
 
-def test_compressed_messages_in(house: Any, step: int | None) -> None:
-    client = house.open(DEFLATE)
+def test_compressed_messages_in(bench: Any, step: int | None) -> None:
+    client = bench.open(DEFLATE)
     body = deflated(b"again and again " * 50)
     client.feed(client_frame(TEXT, body, reserved=COMPRESSED), step)
     client.feed(client_frame(BINARY, body[:9], fin=False, reserved=COMPRESSED), step)
@@ -447,16 +447,16 @@ def test_compressed_messages_in(house: Any, step: int | None) -> None:
         ),
     ],
 )
-def test_wrong_compressed_messages(house_with: HouseWith, data: bytes, code: int, step: int | None) -> None:
-    house = house_with(ws_max=5000)
-    client = house.open(DEFLATE)
+def test_wrong_compressed_messages(bench_with: BenchWith, data: bytes, code: int, step: int | None) -> None:
+    bench = bench_with(ws_max=5000)
+    client = bench.open(DEFLATE)
     client.feed(data, step)
     assert client.code() == code
     assert client.sent() == []
 
 
-def test_long_text_goes_out_compressed_short_text_and_bytes_do_not(house: Any) -> None:
-    client = house.open(DEFLATE)
+def test_long_text_goes_out_compressed_short_text_and_bytes_do_not(bench: Any) -> None:
+    client = bench.open(DEFLATE)
     text = "so it goes on and on " * 100
     client.reply({"text": text})
     client.reply({"text": text})
@@ -471,7 +471,7 @@ def test_long_text_goes_out_compressed_short_text_and_bytes_do_not(house: Any) -
     assert fourth == (BINARY, text.encode())
 
 
-def test_nothing_is_compressed_for_who_did_not_ask(house: Any) -> None:
-    client = house.open()
+def test_nothing_is_compressed_for_who_did_not_ask(bench: Any) -> None:
+    client = bench.open()
     client.reply({"text": "x" * 5000})
     assert client.frames() == [(TEXT, b"x" * 5000)]

@@ -22,7 +22,7 @@ from trunkline.protocol_servers.testing.websocket_frames import (
     server_frames,
 )
 
-HouseWith = Callable[..., Any]
+BenchWith = Callable[..., Any]
 DEFLATE = {b"sec-websocket-extensions": b"permessage-deflate"}
 MAX = 2000  # bytes of a message
 
@@ -61,16 +61,16 @@ def outcome(client: Any) -> tuple[list[Any], bytes]:
     """What the bus was told, and what the client was."""
     told = [
         (sent.channel, {name: value for name, value in sent.message.items() if name != "reply_channel"})
-        for sent in client.house.take()
+        for sent in client.bench.take()
     ]
     return told, client.take()
 
 
 @quick
 @given(pieces=streams, cuts=st.lists(st.integers(0, 400), max_size=8), compressed=st.booleans())
-def test_any_bytes_in_any_pieces(house_with: HouseWith, pieces: list[bytes], cuts: list[int], compressed: bool) -> None:
+def test_any_bytes_in_any_pieces(bench_with: BenchWith, pieces: list[bytes], cuts: list[int], compressed: bool) -> None:
     """The outcome is the same however the bytes arrive, also by the shortcut for whole short frames."""
-    house = house_with(ws_max=MAX)
+    bench = bench_with(ws_max=MAX)
     stream = b"".join(pieces)
     at = sorted({0, *(cut for cut in cuts if cut < len(stream)), len(stream)})
     ways = [
@@ -81,7 +81,7 @@ def test_any_bytes_in_any_pieces(house_with: HouseWith, pieces: list[bytes], cut
     ]
     outcomes = []
     for way in ways:
-        client = house.open(DEFLATE if compressed else {})
+        client = bench.open(DEFLATE if compressed else {})
         for piece in way:
             client.feed(piece)
             assert held_bytes(client) <= 2 * MAX + len(piece) + 14
@@ -89,21 +89,21 @@ def test_any_bytes_in_any_pieces(house_with: HouseWith, pieces: list[bytes], cut
         server_frames(written)
         client.leave()
         outcomes.append((told, written))
-        house.take()
-        assert house.open_connections == 0
+        bench.take()
+        assert bench.open_connections == 0
     assert outcomes.count(outcomes[0]) == len(outcomes)
-    assert house.stats["failures"] == 0
+    assert bench.stats["failures"] == 0
 
 
 @quick
 @given(data=st.binary(max_size=3000))
-def test_noise(house_with: HouseWith, data: bytes) -> None:
-    house = house_with(ws_max=MAX)
-    client = house.open()
+def test_noise(bench_with: BenchWith, data: bytes) -> None:
+    bench = bench_with(ws_max=MAX)
+    client = bench.open()
     client.feed(data)
     server_frames(client.take())
     client.leave()
-    assert house.open_connections == 0
+    assert bench.open_connections == 0
 
 
 anything = st.recursive(
@@ -127,12 +127,12 @@ replies = st.fixed_dictionaries(
 
 @quick
 @given(messages=st.lists(st.tuples(st.booleans(), replies), max_size=8))
-def test_any_messages_from_the_bus(house_with: HouseWith, messages: list[tuple[bool, dict[str, Any]]]) -> None:
-    house = house_with()
-    client = house.connect({b"sec-websocket-protocol": b"chat", **DEFLATE})
+def test_any_messages_from_the_bus(bench_with: BenchWith, messages: list[tuple[bool, dict[str, Any]]]) -> None:
+    bench = bench_with()
+    client = bench.connect({b"sec-websocket-protocol": b"chat", **DEFLATE})
     for to_group, message in messages:
         if to_group:
-            house.inbox.answer_group([client.reply_channel], message)
+            bench.inbox.answer_group([client.reply_channel], message)
         else:
             client.reply(message)
     written = client.take()
@@ -142,10 +142,10 @@ def test_any_messages_from_the_bus(house_with: HouseWith, messages: list[tuple[b
         assert status in (101, 403, 500)
         if status == 101:
             server_frames(rest)
-    house.loop.advance(60)
+    bench.loop.advance(60)
     client.leave()
-    assert house.open_connections == 0
-    assert house.stats["failures"] == 0
+    assert bench.open_connections == 0
+    assert bench.stats["failures"] == 0
 
 
 header_values = st.one_of(
@@ -169,25 +169,25 @@ header_names = st.sampled_from(
 
 @quick
 @given(headers=st.lists(st.tuples(header_names, header_values), max_size=5), replace=st.booleans())
-def test_any_upgrade_request(house_with: HouseWith, headers: list[tuple[bytes, bytes]], replace: bool) -> None:
-    house = house_with()
-    request = house.request()
+def test_any_upgrade_request(bench_with: BenchWith, headers: list[tuple[bytes, bytes]], replace: bool) -> None:
+    bench = bench_with()
+    request = bench.request()
     if replace:
         names = {name for name, _ in headers}
         request.headers = [line for line in request.headers if line[0] not in names]
     request.headers.extend(headers)
-    client = house.ask(request)
+    client = bench.ask(request)
     client.reply({"accept": True, "subprotocol": "a"})
     assert client.status() in (101, 400, 403, 426)
     client.leave()
-    assert house.open_connections == 0
-    assert house.stats["failures"] == 0
+    assert bench.open_connections == 0
+    assert bench.stats["failures"] == 0
 
 
 @pytest.mark.parametrize("fragment", [b"", b"x"])
-def test_endless_fragments_stay_bounded(house_with: HouseWith, fragment: bytes) -> None:
-    house = house_with(ws_max=MAX)
-    client = house.open()
+def test_endless_fragments_stay_bounded(bench_with: BenchWith, fragment: bytes) -> None:
+    bench = bench_with(ws_max=MAX)
+    client = bench.open()
     client.feed(client_frame(TEXT, b"", fin=False))
     client.feed(client_frame(CONTINUATION, fragment, fin=False) * MAX)
     assert held_bytes(client) <= MAX

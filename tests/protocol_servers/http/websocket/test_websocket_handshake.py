@@ -14,15 +14,15 @@ from trunkline.protocol_servers.testing.websocket_frames import BINARY, TEXT, cl
 
 ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # RFC 6455, 1.3
 
-HouseWith = Callable[..., Any]
+BenchWith = Callable[..., Any]
 
 
 # The request
 
 
-def test_the_bus_is_asked_and_nothing_is_answered_before_it_says(house: Any) -> None:
-    client = house.connect({b"x-two": b"\xff\xfe", b"origin": b"http://example.com"})
-    ((channel, message, options),) = house.take()
+def test_the_bus_is_asked_and_nothing_is_answered_before_it_says(bench: Any) -> None:
+    client = bench.connect({b"x-two": b"\xff\xfe", b"origin": b"http://example.com"})
+    ((channel, message, options),) = bench.take()
     assert channel == "websocket.connect"
     assert message == {
         "reply_channel": client.reply_channel,
@@ -40,13 +40,13 @@ def test_the_bus_is_asked_and_nothing_is_answered_before_it_says(house: Any) -> 
     format = get("websocket.connect")
     assert format is not None
     format.validate(message)
-    house.loop.advance(9.9)
+    bench.loop.advance(9.9)
     assert client.take() == b""
 
 
-def test_scheme_and_addresses(house: Any) -> None:
-    house.connect(scheme="https", client=None, server=None)
-    message = house.take()[0].message
+def test_scheme_and_addresses(bench: Any) -> None:
+    bench.connect(scheme="https", client=None, server=None)
+    message = bench.take()[0].message
     assert message["scheme"] == "wss"
     assert "client" not in message
     assert "server" not in message
@@ -75,9 +75,9 @@ def test_scheme_and_addresses(house: Any) -> None:
     ],
 )
 def test_wrong_requests_are_refused_without_asking(
-    house: Any, headers: dict[bytes, bytes | None], fields: dict[str, Any], status: int, more: bytes
+    bench: Any, headers: dict[bytes, bytes | None], fields: dict[str, Any], status: int, more: bytes
 ) -> None:
-    client = house.connect(headers, **fields)
+    client = bench.connect(headers, **fields)
     head, _, body = client.take().partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status)
     assert more in head + b"\r\n"
@@ -85,36 +85,36 @@ def test_wrong_requests_are_refused_without_asking(
     assert b"Content-Length: %d" % len(body) in head
     assert b"Date: " in head
     assert client.closed
-    assert house.take() == []
-    assert house.open_connections == 0
-    assert house.stats["websocket_bad_handshakes"] == 1
+    assert bench.take() == []
+    assert bench.open_connections == 0
+    assert bench.stats["websocket_bad_handshakes"] == 1
     client.feed(client_frame(TEXT, b"too late"))
     client.leave()
-    assert house.take() == []
+    assert bench.take() == []
 
 
-def test_doubled_headers_are_refused(house: Any) -> None:
+def test_doubled_headers_are_refused(bench: Any) -> None:
     for name, status in ((b"sec-websocket-key", 400), (b"sec-websocket-version", 426), (b"origin", 400)):
-        request = house.request({b"origin": b"http://example.com"})
+        request = bench.request({b"origin": b"http://example.com"})
         request.headers.append((name, request.header(name)))
-        assert house.ask(request).status() == status
+        assert bench.ask(request).status() == status
 
 
-def test_a_refusal_does_not_repeat_a_long_header(house: Any) -> None:
-    assert len(house.connect({b"sec-websocket-key": b"x" * 60000}).take()) < 1000
+def test_a_refusal_does_not_repeat_a_long_header(bench: Any) -> None:
+    assert len(bench.connect({b"sec-websocket-key": b"x" * 60000}).take()) < 1000
 
 
-def test_origins_setting(house_with: HouseWith) -> None:
-    house = house_with(origins=["https://app.example.org"])
-    assert house.connect({b"origin": b"https://app.example.org"}).take() == b""
-    assert house.connect({b"origin": b"https://other.example.org"}).status() == 403
+def test_origins_setting(bench_with: BenchWith) -> None:
+    bench = bench_with(origins=["https://app.example.org"])
+    assert bench.connect({b"origin": b"https://app.example.org"}).take() == b""
+    assert bench.connect({b"origin": b"https://other.example.org"}).status() == 403
 
 
 # The answer
 
 
-def test_accept(house: Any) -> None:
-    client = house.connect({b"sec-websocket-protocol": b"chat, superchat"})
+def test_accept(bench: Any) -> None:
+    client = bench.connect({b"sec-websocket-protocol": b"chat, superchat"})
     client.reply({"accept": True})
     lines = client.take().split(b"\r\n")
     assert lines[0] == b"HTTP/1.1 101 Switching Protocols"
@@ -125,27 +125,27 @@ def test_accept(house: Any) -> None:
     assert client.sent() == [{"reply_channel": client.reply_channel, "path": "/chat", "text": "hello", "order": 1}]
 
 
-def test_data_accepts_and_is_sent(house: Any) -> None:
+def test_data_accepts_and_is_sent(bench: Any) -> None:
     for message, frame in (({"text": "hé"}, (TEXT, "hé".encode())), ({"bytes": b"\0"}, (BINARY, b"\0"))):
-        client = house.connect()
+        client = bench.connect()
         client.reply(message)
         assert client.accepted() == [frame]
 
 
-def test_data_with_close_is_sent_and_closed_after(house: Any) -> None:
+def test_data_with_close_is_sent_and_closed_after(bench: Any) -> None:
     for message, code in (
         ({"text": "bye", "close": True}, 1000),
         ({"accept": True, "text": "bye", "close": 4001}, 4001),
     ):
-        client = house.connect()
+        client = bench.connect()
         client.reply(message)
         data, close = client.accepted()
         assert data == (TEXT, b"bye")
         assert close_code(close) == code
 
 
-def test_accept_with_close_alone_accepts_and_closes(house: Any) -> None:
-    client = house.connect()
+def test_accept_with_close_alone_accepts_and_closes(bench: Any) -> None:
+    client = bench.connect()
     client.reply({"accept": True, "close": 1011})
     (close,) = client.accepted()
     assert close_code(close) == 1011
@@ -171,129 +171,129 @@ def test_accept_with_close_alone_accepts_and_closes(house: Any) -> None:
         ({"accept": True, "close": "1000"}, 500),
     ],
 )
-def test_refusals(house: Any, message: dict[str, Any], status: int) -> None:
-    client = house.connect()
-    house.take()
+def test_refusals(bench: Any, message: dict[str, Any], status: int) -> None:
+    client = bench.connect()
+    bench.take()
     client.reply(message)
     assert client.status() == status
     assert client.closed
-    assert house.open_connections == 0
-    assert house.inbox.gone_names == [client.reply_channel.partition("!")[2]]
+    assert bench.open_connections == 0
+    assert bench.inbox.gone_names == [client.reply_channel.partition("!")[2]]
     client.leave()
-    assert house.take() == [], "no disconnect after a refusal"
+    assert bench.take() == [], "no disconnect after a refusal"
 
 
-def test_what_answers_nothing_leaves_it_open(house: Any) -> None:
-    client = house.connect()
+def test_what_answers_nothing_leaves_it_open(bench: Any) -> None:
+    client = bench.connect()
     for message in ({}, {"accept": None, "text": "", "close": False}, {"text": "a", "bytes": b"b"}, {"thread": "same"}):
         client.reply(message)
     assert client.take() == b""
-    assert house.stats["websocket_ambiguous"] == 1
+    assert bench.stats["websocket_ambiguous"] == 1
     client.reply({"accept": True})
     assert client.status() == 101
 
 
-def test_a_subprotocol_must_have_been_offered(house: Any) -> None:
+def test_a_subprotocol_must_have_been_offered(bench: Any) -> None:
     offer = {b"sec-websocket-protocol": b"chat, superchat"}
     for headers, message, line in (
         (offer, {"accept": True, "subprotocol": "superchat"}, b"Sec-WebSocket-Protocol: superchat\r\n"),
         (offer, {"text": "x", "subprotocol": "chat"}, b"Sec-WebSocket-Protocol: chat\r\n"),
     ):
-        client = house.connect(headers)
+        client = bench.connect(headers)
         client.reply(message)
         assert line in client.take()
-    assert house.stats["websocket_subprotocols_ignored"] == 0
+    assert bench.stats["websocket_subprotocols_ignored"] == 0
     for headers, subprotocol in ((offer, "other"), (offer, "chat, superchat"), ({}, "chat"), (offer, 5), (offer, "")):
-        client = house.connect(headers)
+        client = bench.connect(headers)
         client.reply({"accept": True, "subprotocol": subprotocol})
         written = client.take()
         assert written.startswith(b"HTTP/1.1 101 ")
         assert b"Protocol:" not in written
-    assert house.stats["websocket_subprotocols_ignored"] == 5
+    assert bench.stats["websocket_subprotocols_ignored"] == 5
 
 
-def test_no_answer_in_time(house_with: HouseWith) -> None:
-    house = house_with(connect_timeout=3)
-    client = house.connect()
-    house.loop.advance(3.2)
+def test_no_answer_in_time(bench_with: BenchWith) -> None:
+    bench = bench_with(connect_timeout=3)
+    client = bench.connect()
+    bench.loop.advance(3.2)
     head, _, body = client.take().partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 403 ")
     assert body == b"no answer within 3 s\n"
     assert client.closed
-    assert house.stats["websocket_unanswered"] == 1
+    assert bench.stats["websocket_unanswered"] == 1
     client.reply({"accept": True})
     assert client.take() == b""
-    assert house.stats["late_answers"] == 1
+    assert bench.stats["late_answers"] == 1
 
 
-def test_nobody_listens(house: Any) -> None:
-    house.inbox.announced.clear()
-    client = house.connect()
-    house.loop.advance(11)
+def test_nobody_listens(bench: Any) -> None:
+    bench.inbox.announced.clear()
+    client = bench.connect()
+    bench.loop.advance(11)
     assert client.take().endswith(b"no worker listens to websocket.connect\n")
 
 
 @pytest.mark.parametrize("error", [ChannelFull("full"), LayerUnavailable("away")])
-def test_the_layer_does_not_take_it(house: Any, error: Exception) -> None:
-    house.inbox.refusals["websocket.connect"] = error
-    client = house.connect()
-    house.loop.turn()
+def test_the_layer_does_not_take_it(bench: Any, error: Exception) -> None:
+    bench.inbox.refusals["websocket.connect"] = error
+    client = bench.connect()
+    bench.loop.turn()
     head = client.take()
     assert head.startswith(b"HTTP/1.1 503 ")
     assert b"Retry-After: 1\r\n" in head
     assert client.closed
-    assert house.open_connections == 0
+    assert bench.open_connections == 0
 
 
-def test_a_refusal_told_after_the_answer_changes_nothing(house: Any) -> None:
+def test_a_refusal_told_after_the_answer_changes_nothing(bench: Any) -> None:
     """An outage leaves it open whether the message had arrived; the answer says that it had."""
-    house.inbox.refusals["websocket.connect"] = LayerUnavailable("away")
-    client = house.connect()
-    house.inbox.answer(client.reply_channel, {"accept": True})
-    house.loop.turn()
+    bench.inbox.refusals["websocket.connect"] = LayerUnavailable("away")
+    client = bench.connect()
+    bench.inbox.answer(client.reply_channel, {"accept": True})
+    bench.loop.turn()
     assert client.status() == 101
     assert not client.closed
 
 
-def test_a_client_that_leaves_before_the_answer(house: Any) -> None:
-    client = house.connect()
-    house.take()
+def test_a_client_that_leaves_before_the_answer(bench: Any) -> None:
+    client = bench.connect()
+    bench.take()
     client.leave()
-    assert house.open_connections == 0
-    assert house.stats["websocket_left_early"] == 1
-    assert house.take() == [], "no disconnect without a handshake"
+    assert bench.open_connections == 0
+    assert bench.stats["websocket_left_early"] == 1
+    assert bench.take() == [], "no disconnect without a handshake"
     client.reply({"accept": True})
     assert client.take() == b""
-    house.loop.advance(60)
+    bench.loop.advance(60)
     assert not client.aborted
 
 
 # What comes too early
 
 
-def test_early_data_waits(house: Any, step: int | None) -> None:
-    client = house.connect()
-    house.take()
+def test_early_data_waits(bench: Any, step: int | None) -> None:
+    client = bench.connect()
+    bench.take()
     client.feed(client_frame(TEXT, b"one") + client_frame(TEXT, b"two"), step)
     assert client.sent() == []
     client.reply({"accept": True})
     assert [message["text"] for message in client.sent()] == ["one", "two"]
 
 
-def test_early_data_waits_within_a_bound(house: Any) -> None:
-    client = house.connect()
-    house.take()
+def test_early_data_waits_within_a_bound(bench: Any) -> None:
+    client = bench.connect()
+    bench.take()
     client.feed(b"\0" * 65536)
     assert client.take() == b""
     client.feed(b"\0")
     assert client.status() == 400
     assert client.closed
-    assert house.stats["websocket_overrun"] == 1
+    assert bench.stats["websocket_overrun"] == 1
 
 
-def test_an_early_close(house: Any) -> None:
-    client = house.connect()
-    house.take()
+def test_an_early_close(bench: Any) -> None:
+    client = bench.connect()
+    bench.take()
     client.feed(client_close(1001))
     client.reply({"accept": True})
     (close,) = client.accepted()
@@ -302,25 +302,25 @@ def test_an_early_close(house: Any) -> None:
     assert gone["code"] == 1001
 
 
-def test_group_messages_wait_for_the_answer(house: Any) -> None:
-    client = house.connect()
+def test_group_messages_wait_for_the_answer(bench: Any) -> None:
+    client = bench.connect()
     for number in range(3):
-        house.inbox.answer_group([client.reply_channel], {"text": f"group {number}"})
+        bench.inbox.answer_group([client.reply_channel], {"text": f"group {number}"})
     assert client.take() == b""
     client.reply({"text": "welcome"})
     assert [payload for _, payload in client.accepted()] == [b"welcome", b"group 0", b"group 1", b"group 2"]
 
 
-def test_group_messages_are_dropped_after_a_refusal_or_a_close(house: Any) -> None:
-    client = house.connect()
-    house.inbox.answer_group([client.reply_channel], {"text": "group"})
+def test_group_messages_are_dropped_after_a_refusal_or_a_close(bench: Any) -> None:
+    client = bench.connect()
+    bench.inbox.answer_group([client.reply_channel], {"text": "group"})
     client.reply({"accept": False})
     assert client.status() == 403
-    house.inbox.answer_group([client.reply_channel], {"text": "group"})
+    bench.inbox.answer_group([client.reply_channel], {"text": "group"})
     assert client.take() == b""
-    client = house.connect()
-    house.inbox.answer_group([client.reply_channel], {"text": "a", "close": True})
-    house.inbox.answer_group([client.reply_channel], {"text": "b"})
+    client = bench.connect()
+    bench.inbox.answer_group([client.reply_channel], {"text": "a", "close": True})
+    bench.inbox.answer_group([client.reply_channel], {"text": "b"})
     client.reply({"accept": True})
     data, close = client.accepted()
     assert data == (TEXT, b"a")
@@ -328,32 +328,32 @@ def test_group_messages_are_dropped_after_a_refusal_or_a_close(house: Any) -> No
 
 
 @pytest.mark.parametrize("by", ["count", "size"])
-def test_too_many_group_messages_refuse(house_with: HouseWith, by: str) -> None:
-    house = house_with(write_limit=1000)
-    client = house.connect()
+def test_too_many_group_messages_refuse(bench_with: BenchWith, by: str) -> None:
+    bench = bench_with(write_limit=1000)
+    client = bench.connect()
     message = {"bytes": b""} if by == "count" else {"bytes": b"x" * 500}
     for _ in range(64 if by == "count" else 2):
-        house.inbox.answer_group([client.reply_channel], message)
+        bench.inbox.answer_group([client.reply_channel], message)
     assert client.take() == b""
-    house.inbox.answer_group([client.reply_channel], message)
+    bench.inbox.answer_group([client.reply_channel], message)
     written = client.take()
     assert written.startswith(b"HTTP/1.1 503 ")
     assert b"Retry-After" in written
     assert client.closed
-    assert house.open_connections == 0
-    assert house.inbox.gone_names, "the memberships are removed"
-    assert house.stats["websocket_overrun"] == 1
+    assert bench.open_connections == 0
+    assert bench.inbox.gone_names, "the memberships are removed"
+    assert bench.stats["websocket_overrun"] == 1
 
 
 # Beside it
 
 
-def test_the_access_log(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_access_log(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[Any] = []
-    monkeypatch.setattr(house.server, "answered", lambda *line: lines.append(line))
-    accepted, refused, wrong, left = house.connect(), house.connect(), house.connect(method="POST"), house.connect()
-    nameless = house.connect(client=None)
-    house.loop.advance(0.5)
+    monkeypatch.setattr(bench.server, "answered", lambda *line: lines.append(line))
+    accepted, refused, wrong, left = bench.connect(), bench.connect(), bench.connect(method="POST"), bench.connect()
+    nameless = bench.connect(client=None)
+    bench.loop.advance(0.5)
     accepted.reply({"accept": True})
     refused.reply({"accept": False})
     left.leave()
@@ -368,25 +368,25 @@ def test_the_access_log(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[2][3] == len(b"the connection was refused\n")
 
 
-def test_unfit_answers_are_logged_once(house: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_unfit_answers_are_logged_once(bench: Any, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
-        house.connect().reply({"text": 5})
-    assert house.stats["unfit_messages"] == 3
+        bench.connect().reply({"text": 5})
+    assert bench.stats["unfit_messages"] == 3
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
     assert "text must be a str" in caplog.text
 
 
-def test_a_stopping_server_asks_nobody(house: Any) -> None:
-    house.server.stopping = True
-    client = house.connect()
+def test_a_stopping_server_asks_nobody(bench: Any) -> None:
+    bench.server.stopping = True
+    client = bench.connect()
     assert client.status() == 503
-    assert house.take() == []
+    assert bench.take() == []
 
 
-def test_a_refused_client_that_does_not_close_is_cut(house: Any) -> None:
-    client = house.connect()
+def test_a_refused_client_that_does_not_close_is_cut(bench: Any) -> None:
+    client = bench.connect()
     client.reply({"accept": False})
-    house.loop.advance(9)
+    bench.loop.advance(9)
     assert not client.aborted
-    house.loop.advance(2)
+    bench.loop.advance(2)
     assert client.aborted
