@@ -95,13 +95,12 @@ def _is_literal(text: str) -> bool:
 
 
 def parse_parameters(text: str) -> dict[str, str | None] | None:
-    """Read ESMTP parameters, {upper-cased name: value or None}; None: wrong syntax, or a name that comes twice."""
+    """Read ESMTP parameters, {upper-cased name: value or None}; None: wrong syntax, or two values for a name."""
     if text and not text.startswith(" "):
         return None
     parameters: dict[str, str | None] = {}
     for word in text.split():
         found = _PARAMETER.fullmatch(word)
-        if found is None or found[1].upper() in parameters:
+        if found is None or parameters.setdefault(found[1].upper(), found[2]) != found[2]:
             return None
-        parameters[found[1].upper()] = found[2]
     return parameters

@@ -153,15 +153,15 @@ class Copy:
         seconds = server.settings.answer_timeout
         server.set_timer(self.connection, seconds)
         server.publish("email.receive", message, self.connection, expiry=seconds)
-        for name, body in self._bodies.items():
-            self._feed(name, body)
+        for name in self.channels:
+            self._feed(name)
 
     def credited(self, channel: str, count: int) -> None:
         """Go on with a body of which `count` chunks were taken."""
         body = self._bodies.get(channel)
         if body is not None:
             body.credit(count)
-            self._feed(channel, body)
+            self._feed(channel)
 
     def deliver(self, message: Message) -> None:
         """Take the consumer's answer."""
@@ -184,9 +184,10 @@ class Copy:
         self._server.close(self.connection)
         self._delivery.answered(reply)
 
-    def _feed(self, name: str, body: _Body) -> None:
+    def _feed(self, name: str) -> None:
         server = self._server
-        while (chunk := body.next_chunk()) is not None:
+        # Looked up each time: a chunk that is refused answers the copy, and ends its bodies.
+        while (body := self._bodies.get(name)) is not None and (chunk := body.next_chunk()) is not None:
             server.publish(
                 name,
                 {"content": chunk, "more_content": not body.is_sent},

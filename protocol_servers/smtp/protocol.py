@@ -153,7 +153,11 @@ class SmtpConnection(TwistedProtocol):
             return
         self._working = True
         try:
-            while events := self.session.events():
+            while True:
+                self._count_held()
+                events = self.session.events()
+                if not events:
+                    break
                 for event in events:
                     if isinstance(event, RecipientAsked):
                         self.host.ask(self, event.mail, event.recipient)
@@ -166,6 +170,9 @@ class SmtpConnection(TwistedProtocol):
         finally:
             self._working = False
         self._flush()
+        self._set_reading()
+
+    def _count_held(self) -> None:
         held = self.session.held
         if held != self._held:
             if not self.host.hold(held - self._held):
@@ -173,7 +180,6 @@ class SmtpConnection(TwistedProtocol):
                 self.host.hold(-held)
                 held = 0
             self._held = held
-        self._set_reading()
 
     def _flush(self) -> None:
         out = self.session.data_to_send()

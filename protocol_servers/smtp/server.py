@@ -45,9 +45,11 @@ class SmtpServer(ProtocolServer):
         self.idle_timeout = settings.idle_timeout
         self.tls_context: ssl.SSLContext | None = None
         self.limits = Limits()
+        self.factory = SmtpFactory(self)
         self._clients: set[SmtpConnection] = set()
         self._last_gone: asyncio.Future[None] | None = None
         self._held = 0
+        self._ended = False
         self._parser = ThreadPoolExecutor(1, "smtp-parser")
 
     async def listen(self) -> None:
@@ -73,13 +75,14 @@ class SmtpServer(ProtocolServer):
             max_errors=settings.max_errors,
             postmaster=settings.postmaster,
         )
-        await self.listen_on(settings.endpoints, SmtpFactory(self), "smtp")
+        await self.listen_on(settings.endpoints, self.factory, "smtp")
 
     async def stop(self, grace: float) -> bool:
         """Stop: 421 to whoever has no mail open, and to the others after it or at the end of `grace` seconds."""
         try:
             return await super().stop(grace)
         finally:
+            self._ended = True
             self._parser.shutdown(wait=False, cancel_futures=True)
 
     async def drain(self, grace: float) -> None:
@@ -122,7 +125,11 @@ class SmtpServer(ProtocolServer):
         """Give a mail to the consumers of its recipients."""
         content, mail.content = mail.content, b""
         size = len(content)
-        self.hold(size)
+        if not self.hold(size):
+            self.hold(-size)
+            self.stats["mails_delayed"] += 1
+            client.answer_mail(replies.NO_ROOM)
+            return
 
         def done(reply: Reply) -> None:
             self.hold(-size)
@@ -136,7 +143,7 @@ class SmtpServer(ProtocolServer):
             return
 
         def parsed(future: asyncio.Future[ParsedMail]) -> None:
-            if not future.cancelled():
+            if not (future.cancelled() or self._ended):
                 delivery.start(future.result())
 
         self.loop.run_in_executor(self._parser, parse_mail, content).add_done_callback(parsed)

@@ -107,7 +107,7 @@ def test_searching_is_paid_for_by_one_budget() -> None:
 def test_the_largest_message_fits_the_layer(received: Received) -> None:
     """Every part of the message at its own limit at once; the fixture checks the size of the whole."""
     head = b"".join(b"X%d: " % number + b"y" * 900 + b"\r\n" for number in range(130))
-    leaves = [b"Content-Type: text/html\r\n\r\n" + b"z" * 300_000, b"Content-Type: text/plain\r\n\r\n" + b"z" * 300_000]
+    leaves = [b"Content-Type: text/%b\r\n\r\n" % kind + b"z" * 300_000 for kind in (b"html", b"plain")]
     leaves += [
         b"Content-Disposition: attachment; filename=%0100d\r\n\r\n" % number + b"y" * 600 for number in range(990)
     ]

@@ -19,6 +19,8 @@ from trunkline.message_formats.email.replies import reply_text
         ("Oui.\n\nLe lun. 1 janv. 2024 à 10:00, Ann a écrit :\n> Non ?\n", "Oui.\n"),
         ("Hm.\n\n2024-01-01 10:00 GMT+01:00 Ann <ann@example.org>:\n\n> No?\n", "Hm.\n"),
         ("> No?\nYes.\n> Sure?\nSure.\n", "Yes.\nSure.\n"),
+        ("Yes.\n\n> quoted\n\n\n> and again\n", "Yes.\n"),
+        ("Yes.\n\nX wrote:\none\ntwo\nthree\nfour:\n> q\n", "Yes.\n\nX wrote:\none\ntwo\nthree\nfour:\n"),
         ("My list:\n> quoted\n", "My list:\n"),
         ("On reflection, these words of a poem stay:\n> quoted\n", "On reflection, these words of a poem stay:\n"),
         ("Yes.\n-- \nAnn\nexample.org\n", "Yes.\n"),

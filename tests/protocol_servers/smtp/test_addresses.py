@@ -45,7 +45,8 @@ def test_paths(path: str, address: str) -> None:
         "<a@b@c>", "<a,b@c>", "<a:b@c>", "<(a)@b>", '<"a@b>', '<a"b"@c>', '<"a"b@c>', '<"\r\n"@c>', '<"\x00"@c>',
         "<a\r\nDATA@b>", "<a@b\x00>", "<a\x7f@b>", "<a\u2028@b>", "<a\u202e@b>", "<a\x85@b>",
         "<a@[192.0.2.256]>", "<a@[]>", "<a@[x]>", "<a@[ipv6:]>", "<a@[ipv6:fe80::1%eth0]>", "<a@[192.0.2.1>",
-        "<a@" + "b" * 64 + ">", "<a@" + "b." * 128 + "c>", "<" + "l" * 319 + "@b>", "<postmaster>", "<@a:b>", "<@a,b@c>",
+        "<a@" + "b" * 64 + ">", "<a@" + "b." * 128 + "c>", "<" + "l" * 319 + "@b>", "<postmaster>", "<@a:b>",
+        "<@a,b@c>",
     ],
 )  # fmt: skip
 def test_what_is_no_path(path: str) -> None:

@@ -95,7 +95,8 @@ CONVERSATIONS: list[tuple[str, bytes, list[str]]] = [
         [*EHLO, SENDER, RECIPIENT, GO, TAKEN, BYE],
     ),
     ("two mails", HELLO + (MAIL + RCPT + b"DATA\r\n.\r\n") * 2, [*EHLO, *[SENDER, RECIPIENT, GO, TAKEN] * 2]),
-    ("HELO and small letters", b"helo x\r\nmail from:<>\r\nrcpt to:<a@b>\r\n", ["250 mx.example.org", SENDER, RECIPIENT]),
+    ("HELO and small letters", b"helo x\r\nmail from:<>\r\nrcpt to:<a@b>\r\n",
+     ["250 mx.example.org", SENDER, RECIPIENT]),
     ("spaces after the colon", HELLO + b"MAIL FROM:  <>\r\nRCPT TO: <a@b>\r\n", [*EHLO, SENDER, RECIPIENT]),
     ("short commands", b"NOOP\r\nNOOP any thing\r\nRSET\r\nHELP\r\nHELP MAIL\r\nVRFY ann\r\nQUIT\r\n",
      [OK, OK, OK, "214 2.0.0", "214 2.0.0", "252 2.5.0", BYE]),
@@ -112,10 +113,12 @@ CONVERSATIONS: list[tuple[str, bytes, list[str]]] = [
     ("EHLO forgets the mail", HELLO + MAIL + HELLO + RCPT, [*EHLO, SENDER, *EHLO, "503 5.5.1"]),
     ("MAIL syntax", HELLO + b"MAIL\r\nMAIL TO:<a@b>\r\nMAIL FROM:a@b\r\nMAIL FROM:<a>\r\nMAIL FROM:<a@b>x\r\n",
      [*EHLO, "501 5.5.4", "501 5.5.4", "501 5.1.7", "501 5.1.7", "501 5.5.4"]),
-    ("RCPT syntax", HELLO + MAIL + b"RCPT\r\nRCPT FROM:<a@b>\r\nRCPT TO:<>\r\nRCPT TO:<a@b>x\r\nRCPT TO:<a@b> NOTIFY=NEVER\r\n",
+    ("RCPT syntax", HELLO + MAIL + b"RCPT\r\nRCPT FROM:<a@b>\r\nRCPT TO:<>\r\n"
+     b"RCPT TO:<a@b>x\r\nRCPT TO:<a@b> ORCPT=x\r\n",
      [*EHLO, SENDER, "501 5.5.4", "501 5.5.4", "501 5.1.3", "501 5.5.4", "555 5.5.4"]),
     ("known parameters", HELLO + b"MAIL FROM:<a@b> SIZE=5000 BODY=8bitmime SMTPUTF8\r\n", [*EHLO, SENDER]),
-    ("unknown parameters", HELLO + b"MAIL FROM:<a@b> AUTH=<>\r\nMAIL FROM:<a@b> RET=FULL\r\n", [*EHLO, *["555 5.5.4"] * 2]),
+    ("unknown parameters", HELLO + b"MAIL FROM:<a@b> AUTH=<>\r\nMAIL FROM:<a@b> RET=FULL\r\n",
+     [*EHLO, "555 5.5.4", "555 5.5.4"]),
     ("odd parameters", HELLO + b"".join(b"MAIL FROM:<a@b> %b\r\n" % one for one in
      (b"SIZE", b"SIZE=x", b"SIZE=-1", b"BODY=BINARYMIME", b"SMTPUTF8=1")), [*EHLO, *["501 5.5.4"] * 5]),
     ("a size beyond counting", HELLO + b"MAIL FROM:<a@b> SIZE=" + b"9" * 30 + b"\r\n", [*EHLO, "501 5.5.4"]),
@@ -351,8 +354,8 @@ def test_a_long_reply_takes_several_lines() -> None:
 
 
 COMMANDS = st.sampled_from(
-    [HELLO, MAIL, RCPT, b"DATA\r\n", b".\r\n", b"RSET\r\n", b"QUIT\r\n", b"NOOP\r\n", b"STARTTLS\r\n", b"\r\n", b"\n", b"\r",
-     b"x", b" ", b"\0", b"\xff", b"RCPT TO:<nobody@b>\r\n", b"MAIL FROM:<>", b"RCPT TO:", b"hi\r\n", b"x" * 600]
+    [HELLO, MAIL, RCPT, b"DATA\r\n", b".\r\n", b"RSET\r\n", b"QUIT\r\n", b"NOOP\r\n", b"STARTTLS\r\n", b"\r\n", b"\n",
+     b"\r", b"x", b" ", b"\0", b"\xff", b"RCPT TO:<nobody@b>\r\n", b"MAIL FROM:<>", b"RCPT TO:", b"hi\r\n", b"x" * 600]
 )  # fmt: skip
 
 
