@@ -86,7 +86,6 @@ class Characters:
         self.forbidden = f"[{forbidden}]"
         self.text = text
         self.empty = empty
-        self.unfit = self.forbidden if empty else rf"{self.forbidden}|\A\Z"  # found in every value that does not fit
 
 
 class Most:
@@ -116,11 +115,14 @@ class Text:
 
     def __init__(self, characters: Characters | None = None) -> None:
         self.characters = characters
-        self._unfit = re.compile(characters.unfit).search if characters else None
+        self._forbidden = re.compile(characters.forbidden).search if characters else None
+        self._needed = characters is not None and not characters.empty
         self.text = f"str ({characters.text})" if characters else "str"
 
     def check(self, value: Any, strict: bool) -> None:
-        if not isinstance(value, str) or (self._unfit is not None and self._unfit(value)):
+        if not isinstance(value, str) or (self._needed and not value):
+            raise Unfit(self.text, told(value))
+        if self._forbidden is not None and self._forbidden(value):
             raise Unfit(self.text, told(value))
 
     def schema(self, refer: Refer) -> dict[str, Any]:
@@ -153,7 +155,8 @@ class Bytes:
 
     def __init__(self, characters: Characters | None = None, most: Most | None = None) -> None:
         self.characters = characters
-        self._unfit = re.compile(characters.unfit.encode("ascii")).search if characters else None
+        self._forbidden = re.compile(characters.forbidden.encode("ascii")).search if characters else None
+        self._needed = characters is not None and not characters.empty
         self.most: int | None = most.length if most else None
         limits = [characters.text] if characters else []
         if self.most is not None:
@@ -161,7 +164,9 @@ class Bytes:
         self.text = f"bytes ({', '.join(limits)})" if limits else "bytes"
 
     def check(self, value: Any, strict: bool) -> None:
-        if not isinstance(value, bytes) or (self._unfit is not None and self._unfit(value)):
+        if not isinstance(value, bytes) or (self._needed and not value):
+            raise Unfit(self.text, told(value))
+        if self._forbidden is not None and self._forbidden(value):
             raise Unfit(self.text, told(value))
         if self.most is not None and len(value) > self.most:
             raise Unfit(self.text, told(value))
