@@ -193,3 +193,17 @@ def test_schema_and_validator_agree_on_nearly_legal_messages(format: Format, dat
 @given(VALUES)
 def test_any_value_that_can_travel_round_trips_through_json(value: Any) -> None:
     assert repr(from_json(json.loads(json.dumps(to_json(value))))) == repr(listed(value))
+
+
+@every_format
+@quick
+@given(data=st.data())
+def test_whatever_comes_a_receiver_takes_it_or_refuses_it_in_words(format: Format, data: st.DataObject) -> None:
+    keys = st.sampled_from([field.name for field in format.fields])
+    message = data.draw(st.dictionaries(keys | TEXT | st.integers(), VALUES | st.builds(object), max_size=6))
+    told = ""
+    try:
+        format.validate(message, unknown="ignore")
+    except FormatError as error:
+        told = str(error)
+    assert told.isprintable()
