@@ -139,7 +139,4 @@ class Format:
         Raises:
             KeyError: the format has no such key, or requires it.
         """
-        for known in self.record.fields:
-            if known.name == field and not known.required:
-                return copy.copy(known.default)
-        raise KeyError(field)
+        return copy.copy(self.record.defaults[field])

@@ -7,13 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from .format import Composed, Format, Message
-from .kinds import Most, Range
+from .kinds import Range
 from .rules import OnlyWith, at_least_one
 from .typed import Default, record_of
-from .vocabulary import UPPER_TOKEN, Address, Headers, LowerHeaders
-
-CHUNK = 64 * 1024
-"""Bodies travel in pieces of at most this many bytes."""
+from .vocabulary import CHUNK, UPPER_TOKEN, Address, BodyChunk, Headers, LowerHeaders
 
 _HELD_AT_ONCE = 4 * 1024 * 1024
 _WITHOUT_CONTENT = (204, 205, 304)
@@ -34,14 +31,6 @@ class HttpRequest(TypedDict):
     body_channel: NotRequired[Annotated[str, "A single-reader channel that holds the rest of the body."]]
     client: NotRequired[Annotated[Address, "The client's host and port."]]
     server: NotRequired[Annotated[Address, "The host and port that the request came in on."]]
-
-
-class BodyChunk(TypedDict):
-    """A further piece of a body that was too large to travel in its message."""
-
-    content: Annotated[bytes, Most(CHUNK), 'The piece, at most 64 KiB; b"" with `closed`.']
-    closed: NotRequired[Annotated[bool, Default(False), "The client went away: abandon the body."]]
-    more_content: NotRequired[Annotated[bool, Default(False), "Whether more pieces follow."]]
 
 
 class HttpReply(TypedDict):
@@ -89,29 +78,31 @@ def compose(
     if not isinstance(status, int) or isinstance(status, bool):
         raise TypeError(f"status: allowed is an int, not {type(status).__name__}")
     pairs = _header_pairs(headers)
-    stream = False
-    if isinstance(content, (list, tuple)):
-        for piece in content:
-            _bytes_only(piece)
-    if isinstance(content, str):
-        body, content_type = content.encode(), b"text/plain; charset=utf-8"
-    elif isinstance(content, bytes):
-        body, content_type = content, b"application/octet-stream"
-    elif isinstance(content, dict):
-        body, content_type = json.dumps(content, allow_nan=False).encode(), b"application/json"
-    elif isinstance(content, Iterable) and not isinstance(content, (bytearray, memoryview)):
-        body, content_type, stream = b"", b"application/octet-stream", True
-    else:
-        raise TypeError(f"content: allowed is str, bytes, a dict or an iterable of bytes, not {type(content).__name__}")
+    body, content_type = _body_of(content)
     if status not in _WITHOUT_CONTENT and not any(name.lower() == b"content-type" for name, _ in pairs):
         pairs.append([b"content-type", content_type])
     head: Message = {"status": status, "headers": pairs}
-    channel = message["reply_channel"]
-    if stream:
-        return Composed(channel, _streamed(head, content), stream=True)  # type: ignore[arg-type]
+    if not isinstance(body, bytes):
+        return Composed(message["reply_channel"], _streamed(head, body), stream=True)
     if len(body) > _HELD_AT_ONCE:
-        return Composed(channel, _cut(head, body), stream=True)
-    return Composed(channel, list(_cut(head, body)))
+        return Composed(message["reply_channel"], _cut(head, body), stream=True)
+    return Composed(message["reply_channel"], list(_cut(head, body)))
+
+
+def _body_of(content: object) -> tuple[bytes | Iterable[bytes], bytes]:
+    """Return what is to be sent, and its media type."""
+    if isinstance(content, str):
+        return content.encode(), b"text/plain; charset=utf-8"
+    if isinstance(content, bytes):
+        return content, b"application/octet-stream"
+    if isinstance(content, dict):
+        return json.dumps(content, allow_nan=False).encode(), b"application/json"
+    if isinstance(content, (list, tuple)):
+        for piece in content:  # while nothing is sent yet
+            _bytes_only(piece)
+    if isinstance(content, Iterable) and not isinstance(content, (bytearray, memoryview)):
+        return content, b"application/octet-stream"
+    raise TypeError(f"content: allowed is str, bytes, a dict or an iterable of bytes, not {type(content).__name__}")
 
 
 def _bytes_only(piece: object) -> None:

@@ -435,6 +435,7 @@ class Record:
         self.fields: tuple[Field, ...] = ()
         self.rules: tuple[Rule, ...] = ()
         self.text = name
+        self.defaults: dict[str, Any] = {}
         self._checks: dict[str, Check] = {}
         self._required: tuple[str, ...] = ()
 
@@ -442,6 +443,7 @@ class Record:
         """Give the record its keys and its rules."""
         self.fields = tuple(fields)
         self.rules = tuple(rules)
+        self.defaults = {field.name: field.default for field in self.fields if not field.required}
         self._checks = {field.name: field.kind.check for field in self.fields}
         self._required = tuple(field.name for field in self.fields if field.required)
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from ..format import Format, Message
-from ..http import BodyChunk
 from ..kinds import Characters, Range
 from ..rules import Instead, exactly_one
 from ..typed import Default, record_of
-from ..vocabulary import Address, Line
+from ..vocabulary import Address, BodyChunk, Line
 from .reply_mail import compose
 
-_NAME = Annotated[str, Characters(r"^!-9;-~", "header name", empty=False)]
-_Headers = dict[_NAME, Line]
+_HeaderName = Annotated[str, Characters(r"^!-9;-~", "header name", empty=False)]
+_Headers = dict[_HeaderName, Line]
 _Code = Annotated[int, Range(200, 599)]
 
 _ADDRESS = "The recipient, its domain in lower case, as in the envelope."
@@ -83,7 +82,7 @@ EmailReceive = TypedDict(
         "from": NotRequired[Annotated[Line, _FROM]],
         "to": Annotated[list[Line], "All recipients of the envelope."],
         "headers": Annotated[_Headers, "Header names in lower case, and the first value of each, decoded."],
-        "header_list": Annotated[list[tuple[_NAME, Line]], "Every header, in order, decoded."],
+        "header_list": Annotated[list[tuple[_HeaderName, Line]], "Every header, in order, decoded."],
         "subject": NotRequired[Annotated[Line, Default(""), "The subject, decoded."]],
         "message_id": NotRequired[Annotated[Line, Default(""), "The Message-ID, with its angle brackets."]],
         "text": NotRequired[
