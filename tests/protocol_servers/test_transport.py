@@ -707,8 +707,8 @@ def test_what_is_sent_with_the_end_of_the_handshake_is_not_lost(serve: Callable[
 def test_a_failed_first_handshake_builds_no_protocol(
     serve: Callable[..., Server], place: ReactorThread, certificate: Any
 ) -> None:
-    server = serve(secure(certificate), handshake_timeout=0.2)
-    plain, silent = server.connect(), server.connect()
+    server, impatient = serve(secure(certificate)), serve(secure(certificate), handshake_timeout=0.1)
+    plain, silent = server.connect(), impatient.connect()
     plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
     for client in (plain, silent):
         try:

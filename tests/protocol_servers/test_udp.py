@@ -17,6 +17,7 @@ from trunkline.layer import ChannelFull, Layer, MemoryLayer
 from trunkline.operations.errors import StartError, UsageError
 from trunkline.protocol_servers import udp
 from trunkline.protocol_servers.testing import ReactorThread, StubLayer
+from trunkline.protocol_servers.timers import TimerWheel
 from trunkline.protocol_servers.udp import UdpServer, UdpSettings
 
 PATIENCE = 20
@@ -105,17 +106,21 @@ def until(condition: Callable[[], Any]) -> Any:
 
 
 def test_a_peer_keeps_its_channel_until_it_was_silent_for_a_while(
-    start: Callable[..., UdpServer], reactor_thread: ReactorThread
+    start: Callable[..., UdpServer], reactor_thread: ReactorThread, manual: Any
 ) -> None:
     layer = StubLayer()
-    server = start(layer, answer_timeout=0.3)
+    server = start(layer, answer_timeout=30)
+    server.timers = TimerWheel(manual.call_later, manual.clock)
     with client(server) as asking:
         asking.send(b"one")
         asking.send(b"two")
         first, second = until(lambda: len(layer.inbox.sent) == 2 and layer.inbox.take())
         assert first.message["reply_channel"] == second.message["reply_channel"]
-        assert first.options == {"expiry": 0.3}
-        until(lambda: not server.peers)
+        assert first.options == {"expiry": 30}
+        reactor_thread.run(manual.advance, 29)
+        assert len(server.peers) == 1
+        reactor_thread.run(manual.advance, 2)
+        assert not server.peers
         asking.send(b"three")
         (third,) = until(layer.inbox.take)
         assert third.message["reply_channel"] != first.message["reply_channel"]
