@@ -68,7 +68,7 @@ def test_installs_by_itself(packages: tuple[Path, Path], which: int, tmp_path: P
     """What setup.cfg asks for is enough: the layer imports, and the command answers."""
     venv.create(tmp_path / "venv", with_pip=False)
     programs = tmp_path / "venv" / "bin"
-    pip = [sys.executable, "-m", "pip", "--python", programs / "python", "--quiet", "--disable-pip-version-check"]
+    pip = (sys.executable, "-m", "pip", "--python", programs / "python", "--quiet", "--disable-pip-version-check")
     run(*pip, "install", packages[which], cwd=tmp_path)
     found = run(programs / "python", "-c", "import trunkline.layer; print(trunkline.layer.__file__)", cwd=tmp_path)
     assert Path(found.strip()).is_relative_to(tmp_path)

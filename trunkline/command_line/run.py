@@ -102,7 +102,7 @@ async def _serve(
         gc.freeze()
 
     def stopping() -> None:
-        tell(f"stopping; consumers may need up to {wanted.grace:g} s; a second Ctrl-C ends at once")
+        tell("stopping; a second Ctrl-C ends at once")
 
     return await Process(
         servers, worker, drain=DRAIN, grace=wanted.grace, ready=ready, stopping=stopping
