@@ -105,7 +105,7 @@ class WebSocket(Timer):
         self._path = request.path
         self._waiting: _Waiting | None = _Waiting(request, server.clock())
         self._protocol: MessageProtocol | None = None
-        self._inflow = Inflow(server, self)
+        self._inflow: Inflow | None = None
         self._order = 0
         self._held: bytearray | None = None
         self._next_ping = 0.0
@@ -140,8 +140,7 @@ class WebSocket(Timer):
         """Learn that the transport is closed."""
         if self.state is WAITING:
             self.server.stats["websocket_left_early"] += 1
-            self._answered(CLIENT_LEFT, 0)
-            self.server.close(self.connection)
+            self._declined(CLIENT_LEFT, 0)
         elif self.state is not ENDED:
             self._gone(CloseCode.ABNORMAL_CLOSURE)
         self.server.timers.clear(self)
@@ -238,6 +237,7 @@ class WebSocket(Timer):
             server.stats["websocket_subprotocols_ignored"] += 1
             subprotocol = None
         self._protocol = handshake.protocol
+        self._inflow = Inflow(server, self)
         self.state = OPEN
         self._transport.write(handshake.response(subprotocol))
         self._answered(101, 0)
@@ -250,11 +250,17 @@ class WebSocket(Timer):
             server.timers.clear(self)
 
     def _refuse(self, refused: Refused) -> None:
-        self.state = ENDED
-        self.server.close(self.connection)
         self._transport.write(refused.response())
-        self._answered(refused.status, len(refused.body))
+        self._declined(refused.status, len(refused.body))
         self._lose_transport()
+
+    def _declined(self, status: int, size: int) -> None:
+        assert self._waiting is not None
+        if self._waiting.handshake is not None:
+            self._waiting.handshake.protocol.stop()
+        self.state = ENDED
+        self._answered(status, size)
+        self.server.close(self.connection)
 
     def _answered(self, status: int, size: int) -> None:
         waiting, self._waiting = self._waiting, None
@@ -300,19 +306,20 @@ class WebSocket(Timer):
                 return
             messages = protocol.read(data[start : start + _SLICE])
             if self.state is OPEN:
+                assert self._inflow is not None
                 for content in messages:
-                    self._publish(content)
+                    self._publish(self._inflow, content)
             else:
                 self.server.stats["websocket_late_messages"] += len(messages)
             writes = protocol.data_to_send()
             if writes:
                 self._answer_frames(protocol, writes)
 
-    def _publish(self, content: str | bytes) -> None:
+    def _publish(self, inflow: Inflow, content: str | bytes) -> None:
         self._order += 1
         message: Message = {"reply_channel": self.connection.reply_channel, "path": self._path, "order": self._order}
         message["text" if type(content) is str else "bytes"] = content
-        self._inflow.send(message, len(content))
+        inflow.send(message, len(content))
 
     def _answer_frames(self, protocol: MessageProtocol, writes: list[bytes]) -> None:
         """Write pongs, or the end: `websockets` marks it with an empty piece."""
@@ -365,6 +372,7 @@ class WebSocket(Timer):
 
     def _gone(self, code: int) -> None:
         assert self._protocol is not None
+        assert self._inflow is not None
         self.state = ENDED
         self._protocol.stop()
         self._protocol = self._held = None

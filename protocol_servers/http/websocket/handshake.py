@@ -104,13 +104,14 @@ class Handshake:
                 headers[name.decode("ascii")] = value.decode("latin-1")
             elif name == b"host":
                 host = value.decode("latin-1")
-        protocol = self.protocol = MessageProtocol([_DEFLATE], max_size)
-        version = f"HTTP/{request.http_version}"
-        response = self._response = protocol.accept(HandshakeRequest("", headers, request.method, version))
-        if response.status_code != 101:
-            raise self._refused(response, protocol.handshake_exc)
-        if not origins.allows(protocol.origin, host, request.scheme == "https"):
-            raise Refused(403, f"the origin {protocol.origin} may not connect")
+        self.protocol = MessageProtocol([_DEFLATE], max_size)
+        try:
+            self._response = self._negotiate(request)
+            if not origins.allows(self.protocol.origin, host, request.scheme == "https"):
+                raise Refused(403, f"the origin {str(self.protocol.origin)[:_MAX_REASON]} may not connect")
+        except Refused:
+            self.protocol.stop()
+            raise
 
     def offers(self, subprotocol: str) -> bool:
         """Tell whether the client offered ``subprotocol``."""
@@ -122,11 +123,23 @@ class Handshake:
             self._response.headers["Sec-WebSocket-Protocol"] = subprotocol
         return self._response.serialize()
 
-    @staticmethod
-    def _refused(response: Response, error: Exception | None) -> Refused:
+    def _negotiate(self, request: Request) -> Response:
+        asked = HandshakeRequest("", self._headers, request.method, f"HTTP/{request.http_version}")
+        response = self.protocol.accept(asked)
+        if response.status_code == 101:
+            return response
+        error = self.protocol.handshake_exc
         reason = str(error)[:_MAX_REASON] if isinstance(error, InvalidHandshake) else "the handshake failed"
+        _forget_frames(error)
         if isinstance(error, InvalidHeader) and error.name.lower() == "sec-websocket-version":
             # RFC 6455, 4.4: say which version would do. RFC 9110, 15.5.22: 426 names the protocol to upgrade to.
-            return Refused(426, reason, (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")))
+            raise Refused(426, reason, (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")))
         kept = [(name, value) for name, value in response.headers.raw_items() if name in ("Allow", "Upgrade")]
-        return Refused(response.status_code, reason, kept)
+        raise Refused(response.status_code, reason, kept)
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Let go of the frames that an error went through: they hold the request that holds the error, a circle."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

@@ -87,9 +87,10 @@ class MessageProtocol(ServerProtocol):
 
     def stop(self) -> None:
         """Forget what came so far; nothing more will be read."""
-        # The parser is a generator that holds its protocol: without this circle no collector is needed.
+        # The parser is a generator that holds its protocol, as the frames of an exception's traceback do: without
+        # these circles no collector is needed.
         del self.parser
-        self._fragments = None
+        self._fragments = self.handshake_exc = self.parser_exc = None
 
     def _whole(self, data: bytes) -> int:
         """Return where the payload begins if ``data`` is one frame with one whole message, else 0."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 
 from trunkline.layer import ChannelFull, LayerUnavailable
 from trunkline.message_formats import get
+from trunkline.protocol_servers.http.websocket import handshake
+from trunkline.protocol_servers.http.websocket.reading import MessageProtocol
 from trunkline.protocol_servers.testing.websocket_frames import BINARY, TEXT, client_close, client_frame, close_code
 
 ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # RFC 6455, 1.3
@@ -390,3 +394,48 @@ def test_a_refused_client_that_does_not_close_is_cut(bench: Any) -> None:
     assert not client.aborted
     bench.loop.advance(2)
     assert client.aborted
+
+
+@pytest.mark.parametrize(
+    "end",
+    ["closed", "failed", "left", "refused", "wrong", "wrong key", "wrong origin", "doubled", "left early", "no answer"],
+)
+def test_nothing_is_left_for_the_collector(bench: Any, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of sockets come and go: none may leave circles behind."""
+    protocols: list[weakref.ref[MessageProtocol]] = []
+
+    def make(*args: Any) -> MessageProtocol:
+        protocol = MessageProtocol(*args)
+        protocols.append(weakref.ref(protocol))
+        return protocol
+
+    monkeypatch.setattr(handshake, "MessageProtocol", make)
+    wrong = {
+        "wrong": {b"upgrade": b"h2c"},
+        "wrong key": {b"sec-websocket-key": b"a"},
+        "wrong origin": {b"origin": b"http://evil.example"},
+    }
+    request = bench.request(wrong.get(end))
+    if end == "doubled":
+        request.headers.append((b"sec-websocket-key", b"a"))
+    client = bench.ask(request)
+    del request
+    if end in ("closed", "failed", "left"):
+        client.reply({"accept": True})
+        client.say("hello")
+        client.feed(client_close() if end == "closed" else client_frame(TEXT, b"\xff") if end == "failed" else b"\x81")
+    elif end == "refused":
+        client.reply({"close": True})
+    elif end == "no answer":
+        bench.loop.advance(20)
+    client.leave()
+    bench.take()
+    bench.loop.advance(60)
+    assert len(protocols) == 1
+    watched = [weakref.ref(client.transport), protocols[0]]
+    gc.disable()
+    try:
+        del client
+        assert [reference() for reference in watched] == [None, None]
+    finally:
+        gc.enable()
