@@ -325,7 +325,10 @@ class _Parser:
         left = self._text_left[kind]
         beginning = body[: 4 * left]  # no character set takes more than four bytes for what is one in UTF-8
         text = decode(beginning, charset, self.defect, whole=len(beginning) == len(body))
-        text = cut(text.replace("\r\n", "\n").replace("\r", "\n"), left)
+        text = text.replace("\r\n", "\n")
+        if "\r" in text:
+            text = text.replace("\r", "\n")
+        text = cut(text, left)
         self._text_left[kind] -= len(text)
         return text
 

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .mime import ParsedMail
+from .mime import Node, ParsedMail
 
 
 def split_address(address: str) -> tuple[str, str | None, str]:
@@ -85,7 +85,14 @@ def receive_message(
         The message, without keys that would be None.
     """
     address, tag = normalise_address(address)
+    fields = parsed.fields
     message: dict[str, Any] = {
+        **fields,
+        "headers": dict(fields["headers"]),
+        "header_list": [list(pair) for pair in fields["header_list"]],
+        "content": _copied_node(fields["content"], body_channels or {}),
+        "attachments": [{**each, "path": list(each["path"])} for each in fields["attachments"]],
+        "defects": list(fields["defects"]),
         "reply_channel": reply_channel,
         "id": id,
         "address": address,
@@ -93,8 +100,6 @@ def receive_message(
         "helo": helo,
         "tls": tls,
     }
-    for key, value in parsed.fields.items():
-        message[key] = _copy(value, body_channels or {})
     if sender is None:
         message["auto_submitted"] = True
     optional = {"from": sender, "tag": tag, "client": None if client is None else list(client), "auth_user": auth_user}
@@ -102,12 +107,12 @@ def receive_message(
     return message
 
 
-def _copy(value: Any, body_channels: Mapping[int, str]) -> Any:
-    if isinstance(value, dict):
-        copied = {key: _copy(item, body_channels) for key, item in value.items()}
-        if "body_channel" in copied:
-            copied["body_channel"] = body_channels[copied["body_channel"]]
-        return copied
-    if isinstance(value, list):
-        return [_copy(item, body_channels) for item in value]
-    return value
+def _copied_node(node: Node, body_channels: Mapping[int, str]) -> Node:
+    copied = dict(node)
+    if "parts" in node:
+        copied["parts"] = [_copied_node(part, body_channels) for part in node["parts"]]
+    elif "body_channel" in node:
+        copied["body_channel"] = body_channels[node["body_channel"]]
+    if "headers" in node:
+        copied["headers"] = dict(node["headers"])
+    return copied

@@ -18,18 +18,19 @@ _INTRODUCTION = re.compile(
 )
 _FIRST_WORDS = ("On ", "Am ", "Le ", "El ", "Il ", "Op ", "Den ", "Em ", "W dniu ", "Dne ")
 _DIGIT = re.compile(r"\d")
-# Where everything new has been said: a signature, or what a mail client puts above the mail it answers.
-# It begins with the line end before it, because the search for a literal is what is fast.
+# Where everything new has been said: a signature, or what a mail client puts above the mail it answers. It begins with
+# the line end before it, and in a case that counts, because the search for what is literal is what is fast.
 _END = re.compile(
     r"\n(?:-- ?$|"
     r"-{2,}+ ?(?:Original Message|Original-Nachricht|Ursprüngliche Nachricht|Message d'origine|Mensaje original|"
     r"Messaggio originale|Oorspronkelijk bericht|Mensagem original) ?-{2,}|"
     r"(\*?(?:From|Von|De) ?:))",
-    re.IGNORECASE | re.MULTILINE,
+    re.MULTILINE,
 )
 _OUTLOOK = re.compile(
     r"^\*?(From|Sent|To|Subject|Von|Gesendet|An|Betreff|De|Envoyé|À|Objet|Date|Cc) ?:", re.IGNORECASE | re.MULTILINE
 )
+_MAX_LAST_LINES = 5
 _MAX_ENDS = 50  # looked at, so that a mail full of "From:" lines costs little
 _OUTLOOK_BLOCK = 1000  # characters in which three of its headers must stand
 _DEVICE = re.compile(
@@ -45,13 +46,15 @@ def reply_text(text: str) -> str:
         if end[1] is None or _is_outlook_block(text[end.start() : end.start() + _OUTLOOK_BLOCK]):
             text = text[: end.start()]
             break
-    text = text[1:]
-    lines = text.rstrip().split("\n")
-    if text.startswith(">") or "\n>" in text:
-        lines = _without_quotes(lines)
-    while lines and (not lines[-1].strip() or _DEVICE.match(lines[-1]) or set(lines[-1]) == {"_"}):
-        lines.pop()
-    return "\n".join(lines) + "\n" if lines else ""
+    if "\n>" in text:
+        text = "\n".join(_without_quotes(text[1:].split("\n")))
+    text = text.strip("\n").rstrip()
+    for _ in range(_MAX_LAST_LINES):
+        last = text[text.rfind("\n") + 1 :]
+        if not last or not (_DEVICE.match(last) or set(last) == {"_"}):
+            break
+        text = text[: len(text) - len(last)].rstrip()
+    return text + "\n" if text else ""
 
 
 def _without_quotes(lines: list[str]) -> list[str]:

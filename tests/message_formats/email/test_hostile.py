@@ -121,7 +121,8 @@ def test_the_largest_message_fits_the_layer(received: Received) -> None:
 PIECES = st.sampled_from(
     [
         b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b";", b":", b"--", b"--b", b"--b--", b"=", b'"', b"\\", b"<", b">",
-        b"Content-Type: ", b"multipart/mixed; boundary=b", b"multipart/alternative; boundary=b", b"text/html", b"text/plain",
+        b"Content-Type: ", b"multipart/mixed; boundary=b", b"multipart/alternative; boundary=b", b"text/html",
+        b"text/plain",
         b"; charset=", b"utf-8", b"utf-16", b"utf-7", b"iso-2022-jp", b"hz", b"Content-Transfer-Encoding: ", b"base64",
         b"quoted-printable", b"uuencode", b"begin 644 x", b"end", b"Content-Disposition: attachment; filename",
         b"*0*=utf-8''%e2", b"*1=x", b"=?utf-8?q?", b"=?utf-16?b?", b"?=", b"Subject: ", b"From: ", b"Message-ID: <x>",

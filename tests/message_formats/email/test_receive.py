@@ -117,6 +117,15 @@ def test_recipients_share_nothing_mutable() -> None:
     assert [part["body_channel"] for part in made[1]["content"]["parts"]] == ["email.body?b0", "email.body?b1"]
 
 
+def test_headers_may_be_called_like_our_keys() -> None:
+    raw = b"Body_channel: x\r\nParts: y\r\nHeaders: z\r\nContent: u\r\n" + LARGE.replace(
+        b"b\r\nC", b"b\r\nbody_channel: v\r\nC"
+    )
+    made = message(raw, body_channels={0: "email.body?0", 1: "email.body?1"})
+    assert made["headers"]["body_channel"] == "x"
+    assert made["content"]["parts"][0]["headers"]["body_channel"] == "v"
+
+
 def test_a_large_leaf_needs_its_channel() -> None:
     with pytest.raises(KeyError):
         message(LARGE)
