@@ -139,7 +139,7 @@ MESSAGES = {format.name: messages_of(format.record) for format in ALL}
 SCHEMAS = {format.name: jsonschema.Draft202012Validator(json_schema(format)) for format in ALL}
 
 every_format = pytest.mark.parametrize("format", ALL, ids=lambda format: format.name)
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def listed(value: Any) -> Any:
@@ -200,7 +200,9 @@ def test_any_value_that_can_travel_round_trips_through_json(value: Any) -> None:
 @given(data=st.data())
 def test_whatever_comes_a_receiver_takes_it_or_refuses_it_in_words(format: Format, data: st.DataObject) -> None:
     keys = st.sampled_from([field.name for field in format.fields])
-    message = data.draw(st.dictionaries(keys | TEXT | st.integers(), VALUES | st.builds(object), max_size=6))
+    message: dict[Any, Any] = data.draw(
+        st.dictionaries(keys | TEXT | st.integers(), VALUES | st.builds(object), max_size=6)
+    )
     told = ""
     try:
         format.validate(message, unknown="ignore")
