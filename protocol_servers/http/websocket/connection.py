@@ -36,7 +36,7 @@ CLOSE_TIMEOUT = 10.0  # seconds for the client's Close, and for the transport to
 LINGER = 1.0  # seconds to go on reading after a failure, lest a reset destroys our Close on its way (RFC 6455, 7.1.1)
 
 # So much is parsed at a time: parsed messages are far larger than what came in, and reading may have to stop.
-_SLICE = 4096
+_SLICE = 16384
 _PING = plain_frame(Opcode.PING, b"")
 _STOPPING = "the server is stopping"
 

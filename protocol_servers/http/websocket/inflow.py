@@ -126,10 +126,9 @@ class Inflow:
             if not self._unsettled:
                 farewell, self._farewell = self._farewell, None
                 self._server.notify(DISCONNECT, farewell)
-        elif self._stopped and self._unsettled <= WINDOW // 2:
+        elif self._speaker is not None and self._stopped and self._unsettled <= WINDOW // 2:
             self._stopped = False
-            if self._speaker is not None:
-                self._speaker.resume()
+            self._speaker.resume()
 
     def _stop(self) -> None:
         self._stopped = True

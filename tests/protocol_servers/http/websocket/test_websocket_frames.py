@@ -63,7 +63,7 @@ def test_text_and_bytes(bench: Any, step: int | None) -> None:
         format.validate(message)
 
 
-@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 4087, 4088, 4089, 65535, 65536, 200_000])
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 16375, 16376, 16377, 65535, 65536, 200_000])
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
 def test_every_size_of_message(bench: Any, size: int, opcode: int) -> None:
     client = bench.open()
