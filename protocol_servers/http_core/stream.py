@@ -206,6 +206,7 @@ class HttpStream(Timer):
 
     def _upgrade(self, request: Request) -> bool:
         self._out.close()
+        self._read(True)  # from now on reading is its business
         upgraded = self._handler.upgrade(request, self.transport)
         if upgraded is None:
             self._out = Outflow(self.transport, self._drained)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trunkline.protocol_servers import spool as spool_module
 from trunkline.protocol_servers.http_core import HttpFactory, HttpLimits, HttpStream, Request
@@ -571,6 +573,56 @@ def test_a_client_that_takes_nothing_of_its_answer_is_cut_off(
     manual.advance(80)
     assert transport.disconnected
     assert handler.stats["slow_clients_cut"] == 1
+
+
+# Anything
+
+traffic = st.lists(
+    st.one_of(
+        st.binary(max_size=50),
+        st.sampled_from(
+            [GET % 0, CLOSE, POST % 5, CHUNKED, SOCKET, b"hello", b"5\r\nhello\r\n", b"0\r\n\r\n", b"\r\n"]
+        ),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    pieces=traffic, answers=st.lists(st.sampled_from(["start", "stream", "cut", "drain", "wait", "pause"]), max_size=6)
+)
+def test_no_bytes_and_no_answers_break_a_connection(make_manual: Any, pieces: list[bytes], answers: list[str]) -> None:
+    manual = make_manual()
+    handler = Handler(manual)
+    handler.limits = HttpLimits(max_head=256, max_body=100)
+    factory = HttpFactory(handler)
+    transport = Transport(factory.buildProtocol(None))
+    steps = iter(answers)
+    for piece in pieces:
+        feed(transport, piece)
+        stream = handler.last.stream if handler.exchanges and not handler.last.losses else None
+        step = next(steps, "wait")
+        if step == "wait":
+            manual.advance(5)
+        elif step == "drain":
+            transport.protocol.drain()
+        elif stream is not None and stream._exchange is handler.last:
+            if step == "cut":
+                stream.cut()
+            elif step == "pause":
+                stream.pause_body()
+                stream.resume_body()
+            elif stream._response is not None and stream._response.status:
+                stream.write(b"y", step == "stream")
+            else:
+                stream.start(200, (), b"x", step == "stream")
+    transport.finish()
+    assert not factory.connections
+    assert all(exchange.ended <= 1 and exchange.losses <= 1 for exchange in handler.exchanges)
+    refused = sum(path == "-" for path, _, _ in handler.log)
+    assert len(handler.log) == len(handler.exchanges) + refused, "each request is in the log once"
+    assert refused <= 1
 
 
 # Ends
