@@ -1,18 +1,20 @@
 # The two commands of the README, and what contributors use beside them.
 
 PYTHON ?= python3
+SCALE ?= 20
 VENV := .venv/bin
 DEFINITION := setup.cfg pyproject.toml scripts/virtual-environment scripts/debian-packages
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint docs clean
+.PHONY: help run test campaigns lint docs clean
 
 help:
-	@echo "make run    set up and start everything: HTTP and WebSocket on 8000, SMTP on 2525, a worker, the helpdesk demo"
-	@echo "make test   set up what the tests need, and run them all"
-	@echo "make lint   ruff and mypy"
-	@echo "make docs   build the documentation into docs/_build/html"
-	@echo "make clean  remove what these made"
+	@echo "make run         set up and start everything: HTTP and WebSocket on 8000, SMTP on 2525, a worker, the helpdesk demo"
+	@echo "make test        set up what the tests need, and run them all"
+	@echo "make lint        ruff and mypy"
+	@echo "make campaigns   the random checks in full (SCALE=20 times the examples of make test), with their counts"
+	@echo "make docs        build the documentation into docs/_build/html"
+	@echo "make clean       remove what these made"
 
 run: .venv/run.stamp
 	@echo
@@ -27,6 +29,10 @@ run: .venv/run.stamp
 test: .venv/test.stamp
 	@sh scripts/debian-packages swaks chromium curl
 	@$(VENV)/python scripts/run-tests
+
+campaigns: .venv/test.stamp
+	@PYTHONPATH=scripts SCALE=$(SCALE) $(VENV)/python -m pytest -p campaigns -m hypothesis --hypothesis-show-statistics \
+		--timeout 3600
 
 lint: .venv/test.stamp
 	@$(VENV)/ruff check
