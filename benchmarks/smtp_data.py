@@ -18,6 +18,7 @@ import argparse
 import asyncio
 import os
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
@@ -97,13 +98,14 @@ def serve(name: str, port: int) -> None:
         from trunkline.message_formats.email import parse_mail
         from trunkline.protocol_servers.endpoints import listen_all
         from trunkline.protocol_servers.smtp import replies
+        from trunkline.protocol_servers.smtp.events import Mail, Recipient
         from trunkline.protocol_servers.smtp.protocol import SmtpConnection, SmtpFactory
-        from trunkline.protocol_servers.smtp.session import Limits, Mail, Recipient
+        from trunkline.protocol_servers.smtp.session import Limits
         from trunkline.protocol_servers.timers import TimerWheel
 
         class Host:
             limits = Limits(hostname="mx.example.org")
-            tls_context = None
+            tls_context: ssl.SSLContext | None = None
             idle_timeout = 300.0
             timers = TimerWheel(asyncio.get_running_loop().call_later, time.monotonic)
             stopping = False

@@ -29,6 +29,8 @@ _TOKEN = re.compile(r"[ \t]*([a-z0-9!#$&^_.+-]{1,127})", re.IGNORECASE)
 _PARAMETER = re.compile(r';[ \t]*([^\s=;"*]{1,60})(?:\*(\d{1,3}))?(\*)?[ \t]*=[ \t]*(?:"((?:[^"\\]++|\\.)*+)"|([^;]*))')
 _ESCAPED = re.compile(r"\\(.)")
 
+_WITH_PARAMETERS = ("content-type", "content-disposition")
+
 MAX_PARAMETERS = 200
 MAX_MIME_HEADER = 16 * 1024
 
@@ -72,7 +74,7 @@ def fields(
     return found, position
 
 
-def text_value(raw: bytes, defect: Defect) -> str:
+def text_value(name: str, raw: bytes, defect: Defect) -> str:
     """Decode one header value: unfolded, trimmed, UTF-8, encoded words undone; without CR, LF or NUL."""
     raw = raw.strip()
     if b"\n" in raw or b"\r" in raw or b"\0" in raw:
@@ -82,7 +84,8 @@ def text_value(raw: bytes, defect: Defect) -> str:
     except UnicodeDecodeError:
         defect("header is not UTF-8")
         value = raw.decode("utf-8", "replace")
-    return decode_words(value, defect) if "=?" in value else value
+    # What an encoded word stands for could be taken for syntax: parameters are read first (RFC 2047 section 5).
+    return decode_words(value, defect) if "=?" in value and name.lower() not in _WITH_PARAMETERS else value
 
 
 def decode_words(value: str, defect: Defect) -> str:

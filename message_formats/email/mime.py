@@ -107,7 +107,7 @@ class _Parser:
 
     def parse(self) -> dict[str, Any]:
         found, body = headers.fields(self._raw, 0, len(self._raw), MAX_HEADERS, MAX_FIELDS, self.defect)
-        header_list = [[name, headers.text_value(value, self.defect)] for name, value in found]
+        header_list = [[name, headers.text_value(name, value, self.defect)] for name, value in found]
         if body > MAX_HEADERS // 3:  # a replacement character takes up to three times the room of what it replaces
             header_list = self._within_limit(header_list)
         by_name: dict[str, str] = {}
@@ -207,7 +207,7 @@ class _Parser:
             found, body = headers.fields(self._raw, start, end, MAX_PART_HEADERS, MAX_PART_FIELDS, self.defect)
             own: dict[str, str] = {}
             for name, value in found:
-                own.setdefault(name.lower(), headers.text_value(value, self.defect))
+                own.setdefault(name.lower(), headers.text_value(name, value, self.defect))
             child = self._part(own, min(body, end), end, path, default_type)
         node["parts"].append(child)
 

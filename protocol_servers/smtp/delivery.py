@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ...message_formats.email import ParsedMail, mail_id, receive_message
 from ..base import Connection, Message, Refusal
 from . import replies
+from .events import Mail, Recipient
 from .replies import Reply
-from .session import Mail, Recipient
 
 if TYPE_CHECKING:
     from .protocol import SmtpConnection

@@ -13,8 +13,9 @@ from zope.interface import implementer  # type: ignore[import-untyped]
 
 from ..timers import TimerWheel
 from . import replies
+from .events import Closed, Mail, MailReceived, Recipient, RecipientAsked, TlsWanted
 from .replies import Reply
-from .session import Closed, Limits, Mail, MailReceived, Recipient, RecipientAsked, Session, TlsWanted
+from .session import Limits, Session
 
 
 class MailHost(Protocol):

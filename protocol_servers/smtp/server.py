@@ -20,9 +20,10 @@ from ..tls import server_context
 from . import replies
 from .addresses import is_domain
 from .delivery import Delivery, Question
+from .events import Mail, Recipient
 from .protocol import SmtpConnection, SmtpFactory
 from .replies import Reply, made_reply
-from .session import Limits, Mail, Recipient
+from .session import Limits
 from .settings import SmtpSettings
 
 MAX_HELD = 512 * 1024 * 1024  # bytes of mail in memory, of all sessions

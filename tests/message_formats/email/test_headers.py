@@ -39,7 +39,7 @@ Received = Callable[[bytes], dict[str, Any]]
 )
 def test_values(raw: bytes, value: str) -> None:
     defects: list[str] = []
-    assert headers.text_value(raw, defects.append) == value
+    assert headers.text_value("Subject", raw, defects.append) == value
     value.encode()
 
 
@@ -56,7 +56,7 @@ def test_values(raw: bytes, value: str) -> None:
 )
 def test_broken_values(raw: bytes, value: str, defect: str) -> None:
     defects: list[str] = []
-    assert headers.text_value(raw, defects.append) == value
+    assert headers.text_value("Subject", raw, defects.append) == value
     assert defects == [defect]
 
 
@@ -115,6 +115,13 @@ def test_file_names(value: str | None, name: str | None) -> None:
     assert headers.file_name(value, lambda _: None) == name
 
 
+def test_encoded_words_in_parameters_are_no_syntax(received: Received) -> None:
+    head = b'Content-Disposition: attachment; filename="=?utf-8?q?a=22=3B_b=3D.txt?="\r\n'
+    message = received(head + b"Content-Type: text/plain\r\nContent-Description: =?utf-8?q?=C3=BC?=\r\n\r\nhi")
+    assert message["attachments"][0]["filename"] == 'a"; b=.txt'
+    assert message["headers"]["content-description"] == "ü"
+
+
 def test_dispositions() -> None:
     assert headers.disposition(None, print) == (None, {})
     assert headers.disposition("INLINE; filename=x", print) == ("inline", {"filename": "x"})
@@ -152,7 +159,7 @@ def test_unknown_character_sets_are_not_remembered() -> None:
 
     before = len(encodings._cache)
     for number in range(100):
-        headers.text_value(b"=?x-%d?q?a?=" % number, lambda _: None)
+        headers.text_value("Subject", b"=?x-%d?q?a?=" % number, lambda _: None)
     assert len(encodings._cache) == before
 
 

@@ -13,18 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trunkline.protocol_servers.smtp import replies
+from trunkline.protocol_servers.smtp.events import Closed, Mail, MailReceived, Recipient, RecipientAsked, TlsWanted
 from trunkline.protocol_servers.smtp.replies import Reply
-from trunkline.protocol_servers.smtp.session import (
-    MAX_BUFFERED,
-    Closed,
-    Limits,
-    Mail,
-    MailReceived,
-    Recipient,
-    RecipientAsked,
-    Session,
-    TlsWanted,
-)
+from trunkline.protocol_servers.smtp.session import MAX_BUFFERED, Limits, Session
 
 LIMITS = Limits(
     hostname="mx.example.org",
