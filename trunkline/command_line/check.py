@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections.abc import Callable
 from typing import TypeVar
@@ -81,5 +82,31 @@ def _check_routing(report: _Report, configuration: Configuration) -> None:
     if not problems:
         channels = ", ".join(sorted(routing.channel_names()))
         report.fine(f"routing: {configuration.routing}, {sum(1 for _ in routing.leaves())} routes on {channels}")
-    for name, settings in (report.of(lambda: configured.servers_of(configuration, routing)) or {}).items():
-        report.fine(f"server {name}: {', '.join(getattr(settings, 'endpoints', []))}")
+    servers = report.of(lambda: configured.servers_of(configuration, routing)) or {}
+    for name, settings in servers.items():
+        for endpoint in getattr(settings, "endpoints", ()):
+            if report.of(functools.partial(_check_endpoint, endpoint)):
+                report.fine(f"{name}: {endpoint}")
+
+
+def _check_endpoint(text: str) -> bool:
+    """Check what an endpoint's description says, without listening.
+
+    Raises:
+        UsageError: it makes no sense.
+    """
+    from twisted.internet.endpoints import serverFromString
+
+    from ..protocol_servers.endpoints import Description
+
+    description = Description.parse(text)
+    if description.kind in ("tcp", "tcp6", "ssl", "udp"):
+        if not description.arguments:
+            raise UsageError(f"{text}: expected {description.kind}:PORT")
+        description.host_and_port("127.0.0.1")
+    elif description.kind not in ("unix", "systemd", "fd"):
+        try:
+            serverFromString(None, text)  # type: ignore[no-untyped-call]
+        except (ValueError, TypeError, IndexError, KeyError) as error:
+            raise UsageError(f"{text}: not an endpoint: {error}") from error
+    return True
