@@ -180,12 +180,12 @@ class House:
 
 
 @pytest.fixture
-def house(reactor_thread: ReactorThread) -> Iterator[Callable[..., House]]:
+def house(place: ReactorThread) -> Iterator[Callable[..., House]]:
     """Makes a real server; its consumer accepts unless the test has another."""
     made: list[House] = []
 
     def make(consumer: Consumer = lambda house, message: {"accept": True}, **settings: Any) -> House:
-        made.append(House(reactor_thread, consumer, settings))
+        made.append(House(place, consumer, settings))
         return made[-1]
 
     yield make
