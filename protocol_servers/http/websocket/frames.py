@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from websockets.extensions.permessage_deflate import PerMessageDeflate
-from websockets.frames import BINARY, TEXT, Frame, Opcode
+from websockets.frames import Frame, Opcode
 from websockets.server import ServerProtocol
 
 COMPRESS_FROM = 1024  # bytes; less is not worth the time. Nor is binary data, which mostly is compressed already.
+
+_SMALLEST_WINDOW = 9  # bits; zlib has no smaller one, though websockets 15 agrees on it
 
 # RFC 6455, 7.4, and the IANA registry: what an endpoint may put into a close frame. 3000-4999 are for applications.
 _SENDABLE = frozenset((*range(1000, 1004), *range(1007, 1015)))
@@ -59,12 +61,12 @@ class Outgoing:
                 data = text.encode()
             except (AttributeError, UnicodeEncodeError):
                 raise Unfit(f"text must be a str of Unicode characters, not {text!r:.40}") from None
-            self.frame = plain_frame(TEXT, data)
+            self.frame = plain_frame(Opcode.TEXT, data)
             self.compressible = len(data) >= COMPRESS_FROM
         elif data is not None:
             if not isinstance(data, bytes):
                 raise Unfit(f"bytes must be bytes, not {data!r:.40}")
-            self.frame = plain_frame(BINARY, data)
+            self.frame = plain_frame(Opcode.BINARY, data)
             self.compressible = False
         else:
             self.frame = data = b""
@@ -74,12 +76,14 @@ class Outgoing:
             self._compressed: dict[int, bytes] = {}
 
     def compressed(self, protocol: ServerProtocol) -> bytes:
-        """Return the compressible data as one frame with the extension of ``protocol`` applied."""
+        """Return the compressible data as one frame with the extension of ``protocol`` applied, where that can be."""
         (extension,) = protocol.extensions
         assert isinstance(extension, PerMessageDeflate)
         window = extension.local_max_window_bits
+        if window < _SMALLEST_WINDOW:
+            return self.frame
         if window not in self._compressed:
-            self._compressed[window] = Frame(TEXT, self.payload).serialize(mask=False, extensions=[extension])
+            self._compressed[window] = Frame(Opcode.TEXT, self.payload).serialize(mask=False, extensions=[extension])
         return self._compressed[window]
 
 

@@ -124,8 +124,11 @@ class Handshake:
         return self._response.serialize()
 
     def _negotiate(self, request: Request) -> Response:
-        asked = HandshakeRequest("", self._headers, request.method, f"HTTP/{request.http_version}")
-        response = self.protocol.accept(asked)
+        if request.method != "GET":
+            raise Refused(405, "the method of a WebSocket handshake is GET", (("Allow", "GET"),))
+        if request.http_version != "1.1":
+            raise Refused(505, "a WebSocket handshake needs HTTP/1.1")
+        response = self.protocol.accept(HandshakeRequest("", self._headers))
         if response.status_code == 101:
             return response
         error = self.protocol.handshake_exc
@@ -134,7 +137,7 @@ class Handshake:
         if isinstance(error, InvalidHeader) and error.name.lower() == "sec-websocket-version":
             # RFC 6455, 4.4: say which version would do. RFC 9110, 15.5.22: 426 names the protocol to upgrade to.
             raise Refused(426, reason, (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")))
-        kept = [(name, value) for name, value in response.headers.raw_items() if name in ("Allow", "Upgrade")]
+        kept = [(name, value) for name, value in response.headers.raw_items() if name == "Upgrade"]
         raise Refused(response.status_code, reason, kept)
 
 

@@ -11,7 +11,7 @@ import logging
 from typing import Any
 
 from websockets.extensions import ServerExtensionFactory
-from websockets.frames import BINARY, CONT, TEXT, CloseCode, Frame
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.streams import StreamReader
@@ -21,7 +21,8 @@ try:
 except ImportError:  # the library's own choice where its C part is missing
     from websockets.utils import apply_mask
 
-_FINAL_TEXT, _FINAL_BINARY = 0x80 | TEXT, 0x80 | BINARY
+_TEXT, _BINARY, _CONTINUATION = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
+_FINAL_TEXT, _FINAL_BINARY = 0x80 | _TEXT, 0x80 | _BINARY
 _MASKED = 0x80
 _AT_A_FRAME = StreamReader.at_eof.__code__
 
@@ -71,12 +72,12 @@ class MessageProtocol(ServerProtocol):
         super().recv_frame(frame)
         opcode = frame.opcode
         payload: Any = frame.data
-        if opcode is TEXT or opcode is BINARY:
-            self._is_text = opcode is TEXT
+        if opcode is _TEXT or opcode is _BINARY:
+            self._is_text = opcode is _TEXT
             if not frame.fin:
                 self._fragments = bytearray(payload)
                 return
-        elif opcode is CONT and self._fragments is not None:
+        elif opcode is _CONTINUATION and self._fragments is not None:
             self._fragments += payload
             if not frame.fin:
                 return
