@@ -13,7 +13,7 @@ import pytest
 
 import trunkline
 from trunkline.command_line import main, reference
-from trunkline.command_line.configuration import ServerTables, open_layer_of, servers_of
+from trunkline.command_line.configuration import ServerTables, open_layer_of, servers_of, shown_layer
 from trunkline.command_line.parser import COMMANDS, NOT_BUILT
 from trunkline.layer import ChannelFull
 from trunkline.operations.settings import ChannelSettings, Configuration
@@ -98,6 +98,14 @@ def test_ctrl_c_while_a_command_works_is_1(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(COMMANDS["formats"], "execute", interrupted)
     assert main(["formats"]) == 1
+
+
+def test_errors_are_red_only_on_a_terminal(capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert told(capsys, "nonsense", code=2).startswith("trunkline: ")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert told(capsys, "nonsense", code=2).startswith("\x1b[31mtrunkline:\x1b[0m ")
 
 
 class TestFormats:
@@ -232,6 +240,14 @@ class TestCheck:
         assert problems[2].startswith("layer: redis:// is not part of this version of Trunkline")
         assert problems[3] == "odd.py:8: channel 'http.reqest' is not known; did you mean 'http.request'?"
         assert "an unescaped dot" in problems[4]
+
+    def test_what_one_process_cannot_do(self, capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TRUNKLINE_WORKER_PROCESSES", "2")
+        text = told(capsys, "check", code=2)
+        assert "problem  [worker] processes = 2 needs the ipc engine" in text
+
+    def test_no_password_is_shown(self) -> None:
+        assert shown_layer(Configuration(layer="redis://me:hunter2@host/0")) == "redis://host/0"
 
     def test_routing_that_does_not_import(self, capsys: Out, here: Path) -> None:
         (here / "odd.py").write_text("1 +\n", encoding="utf-8")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -146,9 +149,9 @@ def test_json_log(start: Start, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "environ", "expected"),
     [
-        (("--processes", "2"), {}, "2 worker processes needs the ipc engine"),
+        (("--processes", "2"), {}, "[worker] processes = 2 needs the ipc engine"),
         (("--reload",), {}, "--reload needs the ipc engine"),
-        ((), {"TRUNKLINE_WORKER_PROCESSES": "3"}, "3 worker processes needs the ipc engine"),
+        ((), {"TRUNKLINE_WORKER_PROCESSES": "3"}, "[worker] processes = 3 needs the ipc engine"),
         (("--processes", "0"), {}, "--processes: must be at least 1, got 0"),
         (("--processes", "many"), {}, "argument --processes: invalid int value: 'many'"),
         (("--grace", "-1"), {}, "--grace: must be at least 0, got -1.0"),
@@ -195,6 +198,40 @@ def test_a_routing_may_import_the_reactor(start: Start, folder: Path) -> None:
     routing.write_text("from twisted.internet import reactor\n" + routing.read_text("utf-8"), encoding="utf-8")
     program = start("run")
     assert get(program.port("http"))[0] == 200
+
+
+def test_goes_on_when_nobody_reads_what_it_prints(folder: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = subprocess.Popen(
+        [sys.executable, "-m", "trunkline", "run"],
+        cwd=folder,
+        env=os.environ | {"TRUNKLINE_HTTP_ENDPOINTS": f"tcp:{port}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert program.stdout
+    program.stdout.close()
+    try:
+        assert get_when_served(port) == 200
+        program.send_signal(signal.SIGTERM)
+        assert program.communicate(timeout=WAIT)[1] == b""
+        assert program.returncode == 0
+    finally:
+        program.kill()
+        program.communicate()
+
+
+def get_when_served(port: int) -> int:
+    """Ask until somebody answers."""
+    deadline = time.monotonic() + WAIT
+    while True:
+        try:
+            return get(port)[0]
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 def test_worker_ends_after_its_messages(start: Start) -> None:

@@ -26,17 +26,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    code = _execute(sys.argv[1:] if argv is None else argv)
     try:
-        arguments = parse(sys.argv[1:] if argv is None else argv)
-        code: int = arguments.execute(arguments)
         sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still buffered must not fail once more when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+def _execute(argv: Sequence[str]) -> int:
+    try:
+        arguments = parse(argv)
+        code: int = arguments.execute(arguments)
         return code
     except ExitError as error:
         complain(str(error))
         return error.code
-    except BrokenPipeError:
-        # `trunkline formats | head`: nobody reads on. What is still buffered must not fail at exit, too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # `trunkline formats | head`: nobody reads on
         return 0
     except KeyboardInterrupt:
         return ExitError.code

@@ -68,8 +68,9 @@ def _check_settings(report: _Report, configuration: Configuration, problems: lis
         report.fine(f"settings: {configuration.path or 'no file, so the defaults'}")
     layer = report.of(lambda: configured.open_layer_of(configuration))
     if layer is not None:
-        report.fine(f"layer: {configuration.layer or configured.DEFAULT_LAYER}")
+        report.fine(f"layer: {configured.shown_layer(configuration)}")
         layer.close()
+    report.of(lambda: configured.refuse_processes(configuration))
 
 
 def _check_routing(report: _Report, configuration: Configuration) -> None:

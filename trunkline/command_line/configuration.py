@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from ..workers import Routing
 
 DEFAULT_LAYER = "memory://"
+
+_CREDENTIALS = re.compile(r"//[^/]*@")
 
 
 class ServerTables(Mapping[str, type[Any]]):
@@ -94,6 +97,23 @@ def servers_of(configuration: Configuration, routing: Routing) -> dict[str, Any]
         names.append("smtp")
     tables = ServerTables()
     return {name: tables[name]() for name in names}
+
+
+def shown_layer(configuration: Configuration) -> str:
+    """Return the layer's URL for people, without user and password."""
+    return _CREDENTIALS.sub("//", configuration.layer or DEFAULT_LAYER)
+
+
+def refuse_processes(configuration: Configuration, reload: bool = False) -> None:
+    """Refuse what one process cannot do.
+
+    Raises:
+        UsageError: several processes, or a restart of the workers alone, are wanted.
+    """
+    processes = configuration.worker.processes
+    if reload or processes > 1:
+        what = "--reload" if reload else f"[worker] processes = {processes}"
+        raise UsageError(f"{what} needs the ipc engine, which this version of Trunkline does not have")
 
 
 def open_layer_of(configuration: Configuration) -> Layer:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import gc
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..operations.errors import UsageError
 from ..operations.logging import FORMATS, LEVELS
 from . import configuration as configured
 
@@ -50,9 +48,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from ..operations.logging import setup
 
     configuration = configured.load_configuration(arguments)
-    if arguments.reload or configuration.worker.processes > 1:
-        what = "--reload" if arguments.reload else f"{configuration.worker.processes} worker processes"
-        raise UsageError(f"{what} needs the ipc engine, which this version of Trunkline does not have")
+    configured.refuse_processes(configuration, arguments.reload)
     setup(arguments.log_format, arguments.log_level)
     # Before the routing is imported: it may import Twisted's reactor, and whoever comes first chooses.
     reactor = event_loop.install_reactor()
@@ -91,7 +87,7 @@ async def _serve(
     )
 
     def ready() -> None:
-        tell(f"Trunkline {__version__}: {configuration.routing} on {configuration.layer or configured.DEFAULT_LAYER}")
+        tell(f"Trunkline {__version__}: {configuration.routing} on {configured.shown_layer(configuration)}")
         addresses = [address for server in servers for address in server.ports]
         for address in addresses:
             tell(f"listening on {address}")
@@ -111,4 +107,11 @@ async def _serve(
 
 def _teller(arguments: argparse.Namespace) -> Callable[[str], None]:
     """Return how people are told: on stdout, or as log lines where a machine reads those."""
-    return log.info if arguments.log_format == "json" else functools.partial(print, flush=True)
+    return log.info if arguments.log_format == "json" else _print
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except OSError:
+        pass  # whoever read it is gone; that is no reason to stop serving
