@@ -1,4 +1,4 @@
-"""What a worker adds to the layer, in microseconds of one thread: `python benchmarks/worker_loop.py [MESSAGES] [ROUNDS]`.
+"""What a worker adds to the layer, in µs of one thread: `python benchmarks/worker_loop.py [MESSAGES] [ROUNDS]`.
 
 Interleaved rounds of the same messages through the layer alone (take, look inside, answer in batches) and through a
 worker whose consumers do next to nothing. Prints medians and spread, and what the worker adds.
@@ -130,7 +130,7 @@ def main() -> None:
         for name, (_, measure) in cases.items():
             with MemoryLayer(capacity=10_000_000) as layer:
                 times[name].append(measure(layer, count) / count * 1e6)
-    print(f"{count} messages, {rounds} interleaved rounds, µs a message: median (least – most), and what the worker adds")
+    print(f"{count} messages, {rounds} interleaved rounds; µs a message: median (least – most) + what the worker adds")
     for name, (base, _) in cases.items():
         median = statistics.median(times[name])
         added = f"   + {median - statistics.median(times[base]):5.1f}" if base else ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..layer import LayerError
@@ -52,10 +52,12 @@ class Claims:
 
     Args:
         layer: Where they are kept.
+        expect: Has `renew` called at a time on the layer's clock.
     """
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: Layer, expect: Callable[[float], object]) -> None:
         self._layer = layer
+        self._expect = expect
         self._active: dict[str, Claim] = {}
         self._mutex = threading.Lock()
 
@@ -78,6 +80,7 @@ class Claims:
             claim = Claim(key, version, self._layer.clock())
             with self._mutex:
                 self._active[key] = claim
+            self._expect(claim.renewed + RENEW)
             return claim
         known, _ = self._layer.get_state(key)
         answer = known.get("answer") if isinstance(known, dict) else None

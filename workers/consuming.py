@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -112,16 +112,18 @@ class Consuming:
         if loop is None:
             return
         left = asyncio.all_tasks(loop)
+        ending = loop.create_task(_end(left))
+        for _ in range(len(left) + 1):  # SystemExit of a task ends a run of the loop, once for each task
+            try:
+                loop.run_until_complete(ending)
+                break
+            except BaseException:
+                continue
         for task in left:
-            task.cancel()
-        try:
-            if left:
-                loop.run_until_complete(asyncio.wait(left, timeout=_LEFT_TASKS))
-            loop.run_until_complete(loop.shutdown_asyncgens())
-        except BaseException:
-            log.exception("what async consumers left running did not end well")
-        finally:
-            loop.close()
+            error = task.exception() if task.done() and not task.cancelled() else None
+            if error is not None:
+                log.error("what an async consumer left running did not end well", exc_info=error)
+        loop.close()
 
     # the way of a message
 
@@ -257,7 +259,8 @@ class Consuming:
             self._settle_failed(given)
             return
         if delivery.tries >= later.tries:
-            raise later.__cause__ or RuntimeError(f"not consumed in {delivery.tries} tries")
+            cause = later.__cause__ or RuntimeError(f"not consumed in {delivery.tries} tries")
+            raise cause from cause.__cause__
         self.stats["retried"] += 1
         wait = later.wait(delivery.tries)
         if delivery.id is not None:
@@ -268,17 +271,18 @@ class Consuming:
         self._flusher.put(batch.calls)
 
     def _failed(self, given: _Given, error: BaseException) -> None:
+        """Answer, keep and log a failure, in this order: a log that fails takes nothing with it."""
         self.stats["failures"] += 1
-        log.error("%s failed", _shown(given), exc_info=(type(error), error, error.__traceback__))
         delivery, form = given.delivery, given.form
         if delivery.id is not None and delivery.tries < _DURABLE_TRIES:
             delivery.nack(ConsumeLater().wait(delivery.tries))
-            return
-        self._settle_failed(given)
-        if form is None or not form.sender_repeats or delivery.id is not None:
-            reason = " ".join(f"{type(error).__name__}: {_text(error)}".split())
-            letter = Letter(given.channel, delivery.original(), reason, traceback_of(error), delivery.tries)
-            self._flusher.bury(letter)
+        else:
+            self._settle_failed(given)
+            if form is None or not form.sender_repeats or delivery.id is not None:
+                reason = " ".join(f"{type(error).__name__}: {_text(error)}".split())
+                letter = Letter(given.channel, delivery.original(), reason, traceback_of(error), delivery.tries)
+                self._flusher.bury(letter)
+        log.error("%s failed", _shown(given), exc_info=(type(error), error, error.__traceback__))
 
     def _settle_failed(self, given: _Given) -> None:
         """Give the failure answer and release the claim."""
@@ -342,8 +346,19 @@ class _Again:
         self._delivery = delivery
         self.tries = tries if isinstance(tries, int) and tries > 0 else 1
 
+    def original(self) -> dict[str, Any]:
+        return {key: value for key, value in self._delivery.original().items() if key != _TRIES}
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._delivery, name)
+
+
+async def _end(left: Iterable[asyncio.Task[Any]]) -> None:
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=_LEFT_TASKS)
+    await asyncio.get_running_loop().shutdown_asyncgens()
 
 
 async def _whole(awaitable: Awaitable[Any]) -> None:

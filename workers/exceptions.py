@@ -67,9 +67,14 @@ class Reject(EndOfMessage):
     Args:
         code: SMTP reply code, 4xx for "try again later" or 5xx for "never" (RFC 5321 section 4.2.1).
         text: What the sender is told, best with an enhanced status code in front (RFC 3463).
+
+    Raises:
+        ValueError: the code refuses nothing.
     """
 
     def __init__(self, code: int = 550, text: str = "5.7.1 rejected") -> None:
+        if not isinstance(code, int) or not 400 <= code <= 599:
+            raise ValueError(f"a code that refuses is 400 to 599, not {code!r}")
         super().__init__(code, text)
         self.code = code
         self.text = text

@@ -78,6 +78,7 @@ class Flusher:
     Args:
         layer: Where to.
         pause: Waits some seconds; a test moves its clock instead.
+        expect: Has `flush` called at a time on the layer's clock.
 
     Attributes:
         stats: Counts of what happened to sends: `dropped_full`, `flush_errors`, `dead_letters`, `letters_lost`.
@@ -85,8 +86,9 @@ class Flusher:
         away: Whether the layer was out of reach at the last flush.
     """
 
-    def __init__(self, layer: Layer, pause: Callable[[float], object]) -> None:
+    def __init__(self, layer: Layer, pause: Callable[[float], object], expect: Callable[[float], object]) -> None:
         self._layer = layer
+        self._expect = expect
         self._clock = layer.clock
         self.pause = pause
         self.stats: Counter[str] = Counter()
@@ -213,6 +215,7 @@ class Flusher:
         waiting = self._waiting.get(_queue_of(channel))
         if waiting is None:
             waiting = self._waiting[_queue_of(channel)] = _Waiting(now)
+            self._expect(waiting.next)
         waiting.sends.append(_Wait(call, channel, now + PATIENCE, endings.get(channel)))
         waiting.size += Batch.size_of(call)
         while waiting.size > _MOST_WAITING:

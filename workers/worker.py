@@ -28,7 +28,7 @@ from ..operations.errors import UsageError
 from . import delays
 from .claims import Claims
 from .consuming import Consuming
-from .flushing import HOLD, Flusher
+from .flushing import HOLD, PATIENCE, Flusher
 from .routing import Routing
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ ANNOUNCE = 5.0
 _BATCH_TIME = 0.005
 _LARGEST = 64
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.05, 2.0
+_HELPER_PAUSE = 1.0
 _FOREVER = float("inf")
 
 
@@ -90,7 +91,7 @@ class Worker:
         self._left = max_messages
         self._left_lock = threading.Lock()
         self._stream_timeout = stream_timeout
-        self._claims = Claims(layer)
+        self._claims = Claims(layer, self._expect)
         self._places: list[_Place] = []
         self._announced = -_FOREVER
         self._stopping = False
@@ -102,8 +103,9 @@ class Worker:
         """Counts since the start: messages, failures, unrouted, retried, dropped_full, dead_letters and others."""
         total: Counter[str] = Counter()
         for place in self._places:
-            total.update(place.consuming.stats)
-            total.update(place.flusher.stats)
+            # Copied in one go: their threads go on counting.
+            total.update(dict(place.consuming.stats))
+            total.update(dict(place.flusher.stats))
         return total
 
     def run(self) -> None:
@@ -122,13 +124,7 @@ class Worker:
             self._places[0].run()
             for thread in others:
                 thread.join()
-            try:
-                for place in self._places:
-                    place.finish()
-            finally:
-                helper.stop()
-                self._helper = None
-            self._leave()
+            self.close()
 
     def step(self) -> int:
         """Take and finish one batch without waiting, in this thread.
@@ -175,12 +171,24 @@ class Worker:
         self._announced = self.layer.clock()
         self.layer.announce(self.name, {"channels": dict.fromkeys(self.channels, False)})
 
-    def _leave(self) -> None:
-        """Take the announcement back."""
+    def close(self) -> None:
+        """Send what is held and take the announcement back, after the last `step()`; `run()` does it by itself."""
+        try:
+            for place in self._places:
+                place.finish()
+        finally:
+            if self._helper is not None:
+                self._helper.stop()
+                self._helper = None
         try:
             self.layer.announce(self.name, None)
         except LayerError as error:
             log.warning("the layer still thinks this worker is alive: %s", error)
+
+    def _expect(self, due: float) -> None:
+        """Have the helper thread look again at `due`, at the latest; steps look by themselves."""
+        if self._helper is not None:
+            self._helper.expect(due)
 
     def _reserve(self, wanted: int) -> int:
         """Return how many messages a thread may take, of those that are left of `max_messages`."""
@@ -208,7 +216,7 @@ class _Place:
         self._awake: SimpleQueue[None] = SimpleQueue()
         self._mean = _BATCH_TIME
         self._backoff = _FIRST_BACKOFF
-        self.flusher = Flusher(layer, worker._pause)
+        self.flusher = Flusher(layer, worker._pause, worker._expect)
         wall = time.time if layer.clock is time.monotonic else layer.clock
         self.consuming = Consuming(
             layer, worker.routing, self.flusher, worker._claims, wall, worker._stream_timeout, self._outage
@@ -232,7 +240,7 @@ class _Place:
     def take(self, timeout: float | None) -> int:
         """Take one batch and consume it; return its size."""
         worker = self._worker
-        limit = worker._reserve(worker._prefetch or max(1, min(_LARGEST, int(_BATCH_TIME / self._mean))))
+        limit = worker._reserve(worker._prefetch or max(1, min(_LARGEST, round(_BATCH_TIME / self._mean))))
         if not limit:
             return 0
         taken = 0
@@ -258,7 +266,7 @@ class _Place:
                 if last - start >= HOLD and self._clock() - since >= HOLD:
                     flusher.flush()
                 else:
-                    worker._helper.expect(since + HOLD)
+                    worker._expect(since + HOLD)
             consume(delivery)
             last = now()
         if deliveries:
@@ -275,11 +283,12 @@ class _Place:
 
     def finish(self) -> None:
         """Send what is left; what waits for a full channel keeps its 2 s."""
-        while self.flusher.busy() and self.flusher.flush():
+        until = self._clock() + PATIENCE + _LONGEST_BACKOFF
+        while self.flusher.busy() and self.flusher.flush() and self._clock() < until:
             if self.flusher.busy():
                 self._worker._pause(max(0.0, min(self.flusher.due() - self._clock(), 0.1)))
         if self.flusher.busy():
-            log.error("the layer is away: what was still to be sent is lost")
+            log.error("%s: what was still to be sent is lost", "the layer is away" if self.flusher.away else "no room")
         self.consuming.close()
 
     def stop(self) -> None:
@@ -331,7 +340,7 @@ class _Helper:
                 due = self._work()
             except BaseException:
                 log.exception("the helper thread goes on after an error of its own")
-                due = self._clock() + 1.0
+                due = self._clock() + _HELPER_PAUSE
             self._wakes = due
             try:
                 self._calls.get(timeout=max(0.0, due - self._clock()))

@@ -44,7 +44,7 @@ class Bench:
         self.worker = Worker(layer, routing, **options)
         self.worker.wait_with(clock.advance)
 
-    def send(self, channel: str, **content: Any) -> None:
+    def send(self, channel: str, /, **content: Any) -> None:
         """Publish a message as it is, right or wrong."""
         self.layer.send(channel, {key.removesuffix("_"): value for key, value in content.items()})
 
@@ -91,8 +91,13 @@ class Bench:
 
 
 @pytest.fixture
-def bench(layer: MemoryLayer, clock: ManualClock) -> Callable[..., Bench]:
-    def make(*routes: Any, **options: Any) -> Bench:
-        return Bench(layer, clock, list(routes), **options)
+def bench(layer: MemoryLayer, clock: ManualClock) -> Iterator[Callable[..., Bench]]:
+    made: list[Bench] = []
 
-    return make
+    def make(*routes: Any, **options: Any) -> Bench:
+        made.append(Bench(layer, clock, list(routes), **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.worker.close()

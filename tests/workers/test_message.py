@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trunkline import Channel, ChannelFull, FormatError, Message, StreamClosed, StreamTimeout
+from trunkline import Channel, FormatError, Message, StreamClosed, StreamTimeout
 from trunkline.layer import LayerUnavailable, MemoryLayer
 from trunkline.workers import route
 from trunkline.workers.streams import open_stream
@@ -190,7 +190,9 @@ def test_a_body_that_came_with_the_message() -> None:
 
 
 def test_a_body_first_then_its_channel(layer: MemoryLayer) -> None:
-    name = body(layer, {"content": b"b\nc", "more_content": True}, {"content": b"", "more_content": True}, {"content": b"d"})
+    name = body(
+        layer, {"content": b"b\nc", "more_content": True}, {"content": b"", "more_content": True}, {"content": b"d"}
+    )
     message = Message({"body": b"a", "body_channel": name}, "http.request", layer)
     file = message.stream()
     assert not message.streamed

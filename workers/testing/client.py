@@ -216,6 +216,11 @@ class Client:
                 return
         raise RuntimeError("the consumers do not come to an end: does one send to its own channel?")
 
+    def close(self) -> None:
+        """End the worker and its loop, and close the layer; no test needs it."""
+        self.worker.close()
+        self.layer.close()
+
     # what a server would do
 
     def publish(self, channel: str, content: dict[str, Any], local: str, inbox: str = _INBOX) -> None:

@@ -50,4 +50,4 @@ def trunkline_client() -> Iterator[Callable[..., Client]]:
     yield make
     set_layer(None)
     for client in made:
-        client.layer.close()
+        client.close()
