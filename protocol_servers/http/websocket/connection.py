@@ -33,7 +33,7 @@ CONNECT = "websocket.connect"
 MAX_EARLY = 64 * 1024  # bytes from a client that does not wait for the answer, as RFC 6455, 4.1 tells it to
 MAX_WAITING = 64  # messages to its groups before a socket's handshake is answered
 CLOSE_TIMEOUT = 10.0  # seconds for the client's Close, and for the transport to close
-LINGER = 1.0  # seconds to go on reading after a failure, lest a reset destroys our Close on its way (RFC 6455, 7.1.1)
+LINGER = 1.0  # seconds to go on reading after a failure
 
 # So much is parsed at a time: parsed messages are far larger than what came in, and reading may have to stop.
 _SLICE = 16384
@@ -207,12 +207,17 @@ class WebSocket(Timer):
             else:
                 self._refuse(Refused(403, "the connection was refused"))
 
-    def restart(self) -> None:
-        """Send the client away because the server stops: it may come back at once."""
+    def restart(self, patience: float) -> None:
+        """Send the client away because the server stops; it may come back at once.
+
+        Args:
+            patience: seconds it has to close.
+        """
         if self.state is WAITING:
             self._refuse(Refused(503, _STOPPING))
         else:
             self.close(CloseCode.SERVICE_RESTART)
+        self.server.timers.set(self, min(patience, CLOSE_TIMEOUT))
 
     # The handshake's answer
 
@@ -249,10 +254,10 @@ class WebSocket(Timer):
         else:
             server.timers.clear(self)
 
-    def _refuse(self, refused: Refused) -> None:
+    def _refuse(self, refused: Refused, *, linger: bool = False) -> None:
         self._transport.write(refused.response())
         self._declined(refused.status, len(refused.body))
-        self._lose_transport()
+        self._lose_transport(linger=linger)
 
     def _declined(self, status: int, size: int) -> None:
         assert self._waiting is not None
@@ -275,7 +280,7 @@ class WebSocket(Timer):
         waiting.early += data
         if len(waiting.early) > MAX_EARLY:
             self.server.stats["websocket_overrun"] += 1
-            self._refuse(Refused(400, "too much data before the handshake was answered"))
+            self._refuse(Refused(400, "too much data before the handshake was answered"), linger=True)
 
     # Data
 
@@ -332,10 +337,7 @@ class WebSocket(Timer):
         self._gone(CloseCode.ABNORMAL_CLOSURE if received is None else received.code)
         if failed:
             self.server.stats["websocket_failed"] += 1
-            self._transport.loseWriteConnection()
-            self.server.timers.set(self, LINGER)
-        else:
-            self._lose_transport()
+        self._lose_transport(linger=failed)
 
     def pause(self) -> None:
         """Stop reading; what was read already is kept."""
@@ -386,9 +388,13 @@ class WebSocket(Timer):
             }
         )
 
-    def _lose_transport(self) -> None:
-        self._transport.loseConnection()
-        self.server.timers.set(self, CLOSE_TIMEOUT)
+    def _lose_transport(self, *, linger: bool) -> None:
+        """Close; lingering, go on reading for a while, lest a reset overtakes what we said last (RFC 6455, 7.1.1)."""
+        if linger:
+            self._transport.loseWriteConnection()
+        else:
+            self._transport.loseConnection()
+        self.server.timers.set(self, LINGER if linger else CLOSE_TIMEOUT)
 
 
 def _connect_message(request: Request, reply_channel: str) -> Message:

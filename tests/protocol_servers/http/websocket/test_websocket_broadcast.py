@@ -119,6 +119,16 @@ def test_a_stop_sends_everybody_away(bench: Any) -> None:
     assert gone.take() == b""
 
 
+def test_who_does_not_answer_a_stop_is_cut_within_the_grace(bench: Any) -> None:
+    silent, closing, refused = bench.open(), bench.open(), bench.connect()
+    closing.reply({"close": True})
+    run(bench, [silent, closing, refused], 4)
+    bench.loop.advance(1.1)
+    assert silent.closed
+    assert closing.closed
+    assert refused.aborted
+
+
 @pytest.mark.parametrize(("count", "grace", "longest"), [(1000, 30.0, 0.7), (1000, 0.5, 0.25), (1000, 0.0, 0.0)])
 def test_many_go_in_slices_within_half_the_grace(bench: Any, count: int, grace: float, longest: float) -> None:
     clients = [bench.open() for _ in range(count)]

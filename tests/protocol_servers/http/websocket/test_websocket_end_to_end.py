@@ -346,6 +346,16 @@ def test_frames_right_behind_the_request(house: OpenHouse) -> None:
         assert client.frame() == (BINARY, b"bird")
 
 
+def test_a_flood_before_the_answer(house: OpenHouse) -> None:
+    served = house(Consumers({}))
+    with Raw(served) as client:
+        sending = threading.Thread(target=lambda: client.ask(more=client_frame(BINARY, b"x" * 5_000_000)))
+        sending.start()
+        assert client.status() == 400
+        sending.join(PATIENCE)
+        assert client.ended()
+
+
 def test_an_upgrade_after_plain_requests(house: OpenHouse) -> None:
     consumers: dict[str, Any] = Consumers()
     consumers["http.request"] = lambda house, message: house.layer.send(
@@ -394,3 +404,13 @@ def test_a_stop_sends_everybody_away(house: OpenHouse) -> None:
         stopping.join(PATIENCE)
     assert results == [True]
     assert served.server.stats["websocket_bad_handshakes"] == 0
+
+
+def test_a_stop_does_not_wait_for_who_is_silent(house: OpenHouse) -> None:
+    served = house(Consumers())
+    with Raw(served) as client:
+        client.ask()
+        assert client.status() == 101
+        assert served.stop(1) is True
+        assert client.close_code() == 1012
+        assert client.ended()

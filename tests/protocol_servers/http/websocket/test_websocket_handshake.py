@@ -291,6 +291,8 @@ def test_early_data_waits_within_a_bound(bench: Any) -> None:
     assert client.take() == b""
     client.feed(b"\0")
     assert client.status() == 400
+    assert client.transport.half_closed
+    bench.loop.advance(1.1)
     assert client.closed
     assert bench.stats["websocket_overrun"] == 1
 
