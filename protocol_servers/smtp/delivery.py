@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CHUNK = 64 * 1024
 AHEAD = 16  # chunks sent and not yet taken
 QUESTION_TIMEOUT = 10.0
+CLOSED_EXPIRY = 60.0  # of the last word on a channel that somebody may still be reading
 
 _REFUSALS = {
     Refusal.FULL: Reply(451, "4.3.1 The channel is full, try again later"),
@@ -179,7 +180,7 @@ class Copy:
     def _answer(self, reply: Reply) -> None:
         for name, body in self._bodies.items():
             if not body.is_sent:
-                self._server.publish(name, {"content": b"", "closed": True}, expiry=CHUNK_EXPIRY, last=True)
+                self._server.publish(name, {"content": b"", "closed": True}, expiry=CLOSED_EXPIRY, last=True)
         self._bodies.clear()
         self._server.close(self.connection)
         self._delivery.answered(reply)
@@ -196,9 +197,6 @@ class Copy:
                 credit=True,
                 last=body.is_sent,
             )
-
-
-CHUNK_EXPIRY = 60.0  # of the last word on a channel that somebody may still be reading
 
 
 class _Body:

@@ -37,8 +37,22 @@ class Reply(NamedTuple):
         return 400 <= self.code < 500
 
     def encode(self) -> bytes:
-        """Return the reply as it stands on the wire."""
-        return b"%d %b\r\n" % (self.code, self.text.encode("ascii", "replace"))
+        """Return the reply as it stands on the wire; a status is repeated on each of its lines (RFC 2034)."""
+        if len(self.text) <= _MAX_LINE:
+            return encode_lines(self.code, [self.text])
+        status = _STATUS.match(self.text)
+        prefix = status[0] if status else ""
+        lines = textwrap.wrap(self.text[len(prefix) :], _MAX_LINE)
+        return encode_lines(self.code, [prefix + line for line in lines])
+
+
+def encode_lines(code: int, lines: list[str]) -> bytes:
+    """Return a reply of several lines: a hyphen follows the code of all but the last."""
+    last = len(lines) - 1
+    return b"".join(
+        b"%d%b%b\r\n" % (code, b" " if number == last else b"-", line.encode("ascii", "replace"))
+        for number, line in enumerate(lines)
+    )
 
 
 def made_reply(code: int, text: str, fallback: str) -> Reply:
@@ -59,25 +73,6 @@ def made_reply(code: int, text: str, fallback: str) -> Reply:
     if int(status[1]) != code // 100:
         return Reply(code, f"{code // 100}.0.0 {text[status.end() :].strip() or fallback}")
     return Reply(code, text if text[status.end() :].strip() else f"{status[0].strip()} {fallback}")
-
-
-def encode_lines(code: int, lines: list[str]) -> bytes:
-    """Return a reply of several lines: a hyphen follows the code of all but the last."""
-    last = len(lines) - 1
-    return b"".join(
-        b"%d%b%b\r\n" % (code, b" " if number == last else b"-", line.encode("ascii", "replace"))
-        for number, line in enumerate(lines)
-    )
-
-
-def encode_reply(reply: Reply) -> bytes:
-    """Return a reply of any length as it stands on the wire; a status is repeated on each of its lines (RFC 2034)."""
-    if len(reply.text) <= _MAX_LINE:
-        return reply.encode()
-    status = _STATUS.match(reply.text)
-    prefix = status[0] if status else ""
-    lines = textwrap.wrap(reply.text[len(prefix) :], _MAX_LINE)
-    return encode_lines(reply.code, [prefix + line for line in lines])
 
 
 # What the session itself says.

@@ -413,7 +413,7 @@ class Session:
             if isinstance(head, Recipient):
                 if head.reply is None:
                     return
-                head_bytes = replies.encode_reply(head.reply)
+                head_bytes = head.reply.encode()
             else:
                 head_bytes = head
             self._out.append(head_bytes)
@@ -421,7 +421,7 @@ class Session:
 
     def _end_mail(self, reply: Reply) -> None:
         self._mail = None
-        self._say(replies.encode_reply(reply))
+        self._say(reply.encode())
         if self._ending is not None:
             self._close(self._ending)
 

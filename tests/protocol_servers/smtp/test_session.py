@@ -334,11 +334,11 @@ def test_ending_now() -> None:
     ],
 )
 def test_replies_made_of_what_others_say(code: int, text: str, reply: str) -> None:
-    assert replies.encode_reply(replies.made_reply(code, text, "Refused")).decode() == reply + "\r\n"
+    assert replies.made_reply(code, text, "Refused").encode().decode() == reply + "\r\n"
 
 
 def test_a_long_reply_takes_several_lines() -> None:
-    lines = replies.encode_reply(replies.made_reply(550, "5.1.1 " + "word " * 1000, "")).decode().split("\r\n")[:-1]
+    lines = replies.made_reply(550, "5.1.1 " + "word " * 1000, "").encode().decode().split("\r\n")[:-1]
     assert len(lines) > 3
     assert all(line.startswith("550-5.1.1 ") and len(line) <= 510 for line in lines[:-1])
     assert lines[-1].startswith("550 5.1.1 ")
