@@ -107,6 +107,15 @@ def test_a_short_message_in_the_middle_of_another_frame_is_not_taken_for_one(ben
         assert message["bytes"] == b"12345678" + inner
 
 
+def test_a_whole_short_frame_does_not_go_through_the_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    protocol = MessageProtocol([], 1000)
+    protocol.read(client_frame(TEXT, b"by the parser")[:5])
+    protocol.read(client_frame(TEXT, b"by the parser")[5:])
+    monkeypatch.setattr(protocol, "receive_data", None)
+    assert protocol.read(client_frame(TEXT, b"short")) == ["short"]
+    assert protocol.read(client_frame(BINARY, b"x" * 1000)) == [b"x" * 1000]
+
+
 def test_a_short_message_between_fragments_is_wrong(bench: Any) -> None:
     client = bench.open()
     client.feed(client_frame(TEXT, b"a", fin=False))
