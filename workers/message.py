@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import message_formats
 from . import sending
 from .channels import Channel, replying
+from .context import current_layer
 from .streams import open_stream
 
 if TYPE_CHECKING:
@@ -23,17 +24,16 @@ class Message:
     Args:
         content: The message's keys.
         channel: The name of the channel it came on.
-        layer: The layer it came from.
+        layer: The layer it came from; by default the one that is sent to here.
         delivery: How it came: `.id` and `.tries`.
         stream_timeout: Seconds `stream()` waits for the next chunk of a body.
 
     Attributes:
         content: The message's keys, as they came.
-        layer: The layer it came from.
         delivery: How it came; None in a message of one's own making.
     """
 
-    __slots__ = ("_channel", "_streams", "_timeout", "content", "delivery", "layer")
+    __slots__ = ("_channel", "_layer", "_streams", "_timeout", "content", "delivery")
 
     def __init__(
         self,
@@ -45,8 +45,8 @@ class Message:
     ) -> None:
         self.content = content
         self._channel = channel
-        self.layer = layer
-        self.delivery = delivery
+        self._layer = layer
+        self.delivery: Delivery | Any = delivery
         self._timeout = stream_timeout
         self._streams: tuple[tuple[Mapping[str, Any], io.BufferedIOBase], ...] = ()
 
@@ -75,18 +75,27 @@ class Message:
         return self.content.get(key, default)
 
     @property
-    def channel(self) -> Channel:
-        """The channel it came on."""
-        return replying(self._channel, None, self.layer)
+    def layer(self) -> Layer:
+        """The layer it came from.
+
+        Raises:
+            RuntimeError: it is a message of one's own making, and nothing says which layer is meant.
+        """
+        return self._layer if self._layer is not None else current_layer()
 
     @property
-    def reply_channel(self) -> Channel | None:
+    def channel(self) -> Channel:
+        """The channel it came on."""
+        return replying(self._channel, None, self._layer)
+
+    @property
+    def reply_channel(self) -> Channel | Any:
         """The channel that answers it, which knows the format of an answer; None where nobody waits for one."""
         name = self.content.get("reply_channel")
         if not isinstance(name, str) or not name:
             return None
         form = message_formats.get(self._channel)
-        return replying(name, form.reply if form is not None else None, self.layer)
+        return replying(name, form.reply if form is not None else None, self._layer)
 
     def reply(self, *args: Any, **kwargs: Any) -> None:
         """Answer in the protocol's own way: a response, a frame, a line of chat, a mail back, a datagram.
@@ -110,10 +119,10 @@ class Message:
         mine = composed.channel == self.content.get("reply_channel")
         to = form.reply if mine else message_formats.get(composed.channel)
         if composed.stream:
-            sending.stream(composed.channel, composed.messages, to, self.layer)
+            sending.stream(composed.channel, composed.messages, to, self._layer)
         else:
             for one in composed.messages:
-                sending.send(composed.channel, one, to, self.layer, False, {})
+                sending.send(composed.channel, one, to, self._layer, False, {})
 
     def stream(self, node: Mapping[str, Any] | None = None) -> io.BufferedIOBase:
         """Open the message's body, or a part of a mail, as a binary file; the same file each time.
@@ -145,4 +154,4 @@ class Message:
             form = message_formats.get(self._channel)
             if form is not None and any(field.name == "body" for field in form.fields):
                 return io.BytesIO()
-        return open_stream(where, self.layer, self._timeout)
+        return open_stream(where, self._layer or current_layer, self._timeout)

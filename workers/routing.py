@@ -250,14 +250,8 @@ class _Foreign:
     def __init__(self, route: RouteLike) -> None:
         self.route = route
 
-    def __repr__(self) -> str:
-        return repr(self.route)
-
     def channel_names(self) -> Iterable[str]:
         return self.route.channel_names()
-
-    def match(self, message: Message) -> Match | None:
-        return self.route.match(message)
 
     def _take(
         self, channel: str, content: Mapping[str, Any], message: Message | None, rest: Rest | None
@@ -266,7 +260,7 @@ class _Foreign:
 
         if message is None or rest:
             shown = {**content, **{key: _left(value) for key, value in (rest or {}).items() if key in content}}
-            message = Message(shown, channel, message.layer if message is not None else None)
+            message = Message(shown, channel, message._layer if message is not None else None)
         return self.route.match(message)
 
     def _may(self, channel: str, content: Mapping[str, Any], known: frozenset[str], rest: Rest) -> bool:

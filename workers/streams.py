@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..layer import LayerUnavailable
@@ -25,16 +25,17 @@ _BUFFER = 64 * 1024
 _PAUSE = 0.05  # seconds between two tries while the layer is away
 
 
-def open_stream(node: Mapping[str, Any], layer: Layer | None, timeout: float) -> io.BufferedIOBase:
+def open_stream(node: Mapping[str, Any], layer: Layer | Callable[[], Layer], timeout: float) -> io.BufferedIOBase:
     """Open the body of a message or of a node of a mail.
 
     Args:
         node: Holds `body`, `body_channel` or both; the beginning is in `body`.
-        layer: Where the rest comes from.
+        layer: Where the rest comes from, or how to find it.
         timeout: Seconds a reader waits for the next chunk.
 
     Raises:
         ValueError: the node has no body that could be read here.
+        RuntimeError: nothing says which layer the rest is on.
     """
     if node.get("body_key") is not None:
         raise ValueError("this body is kept under a body_key, which this layer does not hold")
@@ -43,9 +44,8 @@ def open_stream(node: Mapping[str, Any], layer: Layer | None, timeout: float) ->
         raise ValueError("no body here; of a mail give a leaf of its content: message.stream(node)")
     if channel is None:
         return io.BytesIO(first or b"")
-    if layer is None:
-        raise ValueError("the rest of this body lies on a layer, and the message has none")
-    return io.BufferedReader(_BodyStream(first or b"", channel, layer, timeout), _BUFFER)
+    found = layer() if callable(layer) else layer
+    return io.BufferedReader(_BodyStream(first or b"", channel, found, timeout), _BUFFER)
 
 
 class _BodyStream(io.RawIOBase):

@@ -83,7 +83,7 @@ class Bench:
         found = []
         while (received := self.layer.receive([channel]))[0] is not None:
             found.append(received)
-        return found  # type: ignore[return-value]
+        return found
 
     @property
     def stats(self) -> dict[str, int]:

@@ -30,6 +30,7 @@ def test_a_sound_routing_has_no_problems() -> None:
             route("jobs.resize", one, anything=5),
             route("inbox!", one),
             include([route("http.request", two, path="^/a")], path="^/b"),
+            route("http.disconnect", one, path="^/b"),
         )
         == []
     )
@@ -140,7 +141,7 @@ def test_arguments_that_do_not_fit_the_captures() -> None:
     ]
     assert problems(route("x", wanting)) == [f"{name}.wanting(message): missing a required argument: 'ticket'"]
     assert problems(include([route("x", wanting)], a="(?P<ticket>.)")) == []
-    assert problems(route("x", dict.fromkeys)) == []
+    assert problems(route("x", dict.fromkeys), route("y", dict)) == [], "nothing is known of their arguments"
 
 
 def test_find_says_consumer_arguments_and_place() -> None:

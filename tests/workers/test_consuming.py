@@ -46,9 +46,9 @@ def raising(error: BaseException | type[BaseException], held: bool = True) -> Ca
 
 
 def socket(bench: Bench, channel: str = "websocket.connect", **keys: Any) -> None:
-    head = {"path": "/chat", "order": 0}
+    head: dict[str, Any] = {"path": "/chat", "order": 0}
     if channel == "websocket.connect":
-        head["headers"] = []  # type: ignore[assignment]
+        head["headers"] = []
     bench.send(channel, reply_channel=REPLIES + "1", **{**head, **keys})
 
 
@@ -626,8 +626,8 @@ def consume(bench: Bench, delivery: Durable) -> list[Any]:
     real = bench.layer.batch
 
     def batch() -> Any:
-        made = real()
-        made.ack = acknowledged.append  # type: ignore[method-assign]
+        made: Any = real()
+        made.ack = acknowledged.append
         return made
 
     bench.layer.batch = batch  # type: ignore[method-assign]

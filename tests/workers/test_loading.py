@@ -87,6 +87,7 @@ def test_packages_and_included_names(project: Callable[..., None]) -> None:
             "bad.py:2: json.loads is no subclass of BaseConsumer",
         ),
         ("from wrong import x", "wrong.py:2: filter a='*' is no regular expression"),
+        ("\0", "SyntaxError: source code string cannot contain null bytes"),
         ("import json\njson.loads('{')", "bad.py:2: JSONDecodeError: Expecting property name"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 
 from trunkline import Channel, FormatError, Message, StreamClosed, StreamTimeout
 from trunkline.layer import LayerUnavailable, MemoryLayer
-from trunkline.workers import route
+from trunkline.workers import route, set_layer
 from trunkline.workers.streams import open_stream
 
 from .conftest import REPLIES, Bench
@@ -217,8 +217,17 @@ def test_a_part_of_a_mail(layer: MemoryLayer) -> None:
         message.stream()
     with pytest.raises(ValueError, match="body_key"):
         message.stream({"body_key": "x"})
-    with pytest.raises(ValueError, match="the message has none"):
-        Message({}, "email.receive").stream(large)
+
+
+def test_a_message_of_ones_own_finds_its_layer(layer: MemoryLayer, no_layer: None) -> None:
+    name = body(layer, {"content": b"x"})
+    message = Message({"body_channel": name}, "http.request")
+    for ask in (lambda: message.layer, message.stream):
+        with pytest.raises(RuntimeError, match="set_layer"):
+            ask()
+    set_layer(layer)
+    assert message.layer is layer
+    assert message.stream().read() == b"x"
 
 
 def test_a_body_whose_sender_went_away(layer: MemoryLayer) -> None:

@@ -23,8 +23,10 @@ from trunkline import (
     retry,
     route,
 )
+from trunkline.layer.testing import ManualClock
 from trunkline.workers.testing import Client, Closed, Refused
 from trunkline.workers.testing import plugin as trunkline_plugin
+from trunkline.workers.testing.turns import Turns
 
 # As fixtures of this module, so that the tests run where the package is not installed with its entry points.
 trunkline_client, trunkline_layer = trunkline_plugin.trunkline_client, trunkline_plugin.trunkline_layer
@@ -368,6 +370,31 @@ def test_advance() -> None:
     late = client.next_message("late")
     assert late is not None
     assert (late["n"], late.channel) == (1, "late")
+
+
+def test_a_delayed_reply_arrives_in_its_time() -> None:
+    def consumer(message: Message) -> None:
+        content = {"text": "a minute later"}
+        Channel("asgi.delay").send({"channel": message["reply_channel"], "delay": 60_000, "content": content})
+
+    client = Client([route("websocket.connect", consumer)])
+    socket = client.websocket("/")
+    client.advance(59.8)
+    with pytest.raises(TimeoutError):
+        socket.receive()
+    client.advance(0.4)
+    assert socket.receive() == "a minute later"
+
+
+def test_turns_of_a_loop_by_hand() -> None:
+    clock, made = ManualClock(), list[str]()
+    turns = Turns(clock)
+    turns.call_later(2, made.append, "later")
+    turns.call_later(1, made.append, "never").cancel()
+    turns.call_soon(lambda: turns.call_soon(made.append, "soon"))
+    assert (turns.run(), made) == (2, ["soon"])
+    clock.advance(3)
+    assert (turns.run(), made) == (1, ["soon", "later"])
 
 
 def test_advance_far() -> None:

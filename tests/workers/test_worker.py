@@ -59,8 +59,9 @@ def test_listens_to(layer: MemoryLayer, routed: list[str], options: dict[str, An
 
 def test_arguments_that_cannot_be(layer: MemoryLayer) -> None:
     for name in ("threads", "prefetch", "max_messages"):
+        options: dict[str, Any] = {name: 0}
         with pytest.raises(UsageError, match=f"{name} must be 1 or more, not 0"):
-            Worker(layer, [route("x", nothing)], **{name: 0})
+            Worker(layer, [route("x", nothing)], **options)
     with pytest.raises(UsageError, match="no channel is left to listen to; the routing has x"):
         Worker(layer, [route("x", nothing)], only=["y"])
     with pytest.raises(RoutingError, match="is no route"):

@@ -65,8 +65,8 @@ class WebSocket:
         self._publish("websocket.receive", {"text" if isinstance(data, str) else "bytes": data})
         self._client.settle()
 
-    def receive(self) -> str | bytes:
-        """Return the next frame.
+    def receive(self) -> str | Any:
+        """Return the next frame: str, or bytes of a binary one.
 
         Raises:
             Closed: there is none, and the socket is closed.
