@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..http_core.limits import HttpLimits
+from .websocket.origins import policy_of
 
 
 @dataclass(kw_only=True)
@@ -34,3 +35,6 @@ class HttpSettings(HttpLimits):
     write_limit: int = field(default=1024 * 1024, metadata={"min": 1})
     origins: list[str] = field(default_factory=list)
     access_log: Literal["common", "json", "off"] = "common"
+
+    def __post_init__(self) -> None:
+        policy_of(tuple(self.origins))
