@@ -38,8 +38,8 @@ class Reader(ABC):
     def _take(self, wanted: Wanted, start: int, limit: int, timeout: float | None) -> list[Delivery]:
         """Receive from the first queue, from the one at `start` on and around, that has something.
 
-        Before it takes from an inbox it attaches to it; what it took goes through the layer's `Membership` of the inbox, in
-        the order in which it was taken.
+        Before it takes from an inbox it attaches to it; what it took goes through the layer's `Membership` of the
+        inbox, in the order in which it was taken.
         """
 
     def receive_batch(self, channels: Iterable[str], limit: int = 1, timeout: float | None = 0) -> list[Delivery]:

@@ -174,8 +174,10 @@ class Groups:
                 self.dropped += not self._queues.offer(channel, element, plain.capacity, plain.max_bytes, now)
         for name in list(found.inboxes):
             inbox = self._met(name, now)
-            if inbox is not None:
-                excluded = tuple(exclude.get(name, ())) or None
+            if inbox is None:
+                continue
+            excluded = tuple(exclude.get(name, ())) or None
+            if excluded is None or not found.inboxes[name].keys() <= set(excluded):
                 grouped = (deadline, now, GROUP, group, body, (self._last, excluded))
                 self.dropped += not self._queues.offer(name, grouped, inbox.capacity, inbox.max_bytes, now)
 

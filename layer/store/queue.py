@@ -94,11 +94,15 @@ class Queue:
 
     def trim(self, now: float) -> None:
         """Drop all that has expired, wherever it stands."""
-        items = self.items
         if self.single:
             if self.deadline <= now:
                 self.clear()
             return
+        if self.delayed and self.delayed[0][0] <= now:
+            for delayed in [delayed for delayed in self.delayed if delayed[3][0] <= now]:
+                self._undelay(delayed)
+            heapq.heapify(self.delayed)
+        items = self.items
         while items and items[0][0] <= now:
             self._forget(items.popleft())
         if not self._ordered and self._soonest <= now:
@@ -152,29 +156,34 @@ class Queue:
 
     def cancel(self, key: str) -> bool:
         """Remove the delayed message with this key; False if there is none."""
-        delayed = self._keys.pop(key, None)
+        delayed = self._keys.get(key)
         if delayed is None:
             return False
-        self.delayed.remove(delayed)
+        self._undelay(delayed)
         heapq.heapify(self.delayed)
-        self._forget(delayed[3])
         return True
 
     def promote(self, now: float) -> None:
         """Move what has become due to the tail, as far as there is room for it."""
-        delayed = self.delayed
-        while delayed and delayed[0][0] <= now:
-            _, _, key, element, capacity = delayed[0]
+        while self.delayed and self.delayed[0][0] <= now:
+            _, _, key, element, capacity = self.delayed[0]
             if element[0] > now or self.single:
-                if self.used - len(delayed) >= capacity:
+                if self.used - len(self.delayed) >= capacity:
                     self.trim(now)
-                    if self.used - len(delayed) >= capacity:
+                    if self.used - len(self.delayed) >= capacity:
                         break
+                    continue
                 self.append(element)
-            heapq.heappop(delayed)
+            heapq.heappop(self.delayed)
             self._forget(element)
             if key is not None:
                 del self._keys[key]
+
+    def _undelay(self, delayed: Delayed) -> None:
+        self.delayed.remove(delayed)
+        self._forget(delayed[3])
+        if delayed[2] is not None:
+            del self._keys[delayed[2]]
 
     def _forget(self, element: Element) -> None:
         if element[2] <= PART:

@@ -1,9 +1,28 @@
-"""What tests of layers, and of programs on them, need: time that the test moves, and the suites every engine passes.
+"""What tests of layers, and of programs on them, need.
 
-`trunkline.layer.testing.conformance` and `trunkline.layer.testing.machine` need pytest and Hypothesis; this module
-needs nothing.
+`ManualClock` is time that the test moves: `MemoryLayer(clock=ManualClock())`.
+
+For authors of engines: describe the engine as a `Subject`, as `MemorySubject` does, and run the suite and the machine that every engine passes.
+
+    from trunkline.layer.testing import Subject
+    from trunkline.layer.testing.conformance import LayerConformance
+    from trunkline.layer.testing.machine import LayerMachine
+
+    class MySubject(Subject): ...
+
+    class TestMyLayer(LayerConformance):
+        subject_class = MySubject
+
+    class MyMachine(LayerMachine):
+        subject_class = MySubject
+
+    TestMyMachine = MyMachine.TestCase
+
+They need pytest and Hypothesis; this module needs nothing.
 """
 
 from .clock import ManualClock
+from .memory import MemorySubject
+from .subject import Instance, Subject
 
-__all__ = ["ManualClock"]
+__all__ = ["Instance", "ManualClock", "MemorySubject", "Subject"]
