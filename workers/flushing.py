@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..layer import Batch, ChannelFull, LayerError, LayerUnavailable
+from .full_channels import Call, FullChannel, Waiting
 
 if TYPE_CHECKING:
     from ..layer import Layer
@@ -28,17 +29,9 @@ log = logging.getLogger("trunkline.workers")
 HOLD = 0.001
 """Seconds something may wait for the consumers after it before the helper thread takes it."""
 
-PATIENCE = 2.0
-"""Seconds a send into a full channel is tried."""
-
-_ENDING_PATIENCE = 30.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
+_AWAY_PAUSE = 0.1
 _TRACEBACK = 16 * 1024
-_MOST_LETTERS = 1000
-_MOST_WAITING = 64 * 1024 * 1024  # bytes that wait for one queue; what waits longest is given up first
-
-Call = Any
-"""One operation of a batch, opaque to us."""
+_MOST_LETTERS = 10_000
 
 
 class Letter(NamedTuple):
@@ -49,27 +42,6 @@ class Letter(NamedTuple):
     reason: str
     traceback: str = ""
     tries: int = 1
-
-
-class _Wait(NamedTuple):
-    """A send that found no room."""
-
-    call: Call
-    channel: str
-    until: float
-    ending: Mapping[str, Any] | None
-
-
-class _Waiting:
-    """Sends that wait for room in one queue, in order."""
-
-    __slots__ = ("next", "pause", "sends", "size")
-
-    def __init__(self, now: float) -> None:
-        self.sends: deque[_Wait] = deque()
-        self.size = 0
-        self.pause = _FIRST_PAUSE
-        self.next = now + self.pause
 
 
 class Flusher:
@@ -97,7 +69,7 @@ class Flusher:
         self._pending: list[Call] = []
         self._letters: deque[Letter] = deque()
         self._endings: dict[str, Mapping[str, Any]] = {}
-        self._waiting: dict[str, _Waiting] = {}
+        self._full: dict[str, FullChannel] = {}
         self._mutex = threading.Lock()  # of what `put` touches
         self._turn = threading.Lock()  # one flush at a time, so that order is kept
 
@@ -128,14 +100,12 @@ class Flusher:
 
     def due(self) -> float:
         """Return when `flush` has something to do next; infinity where nothing waits."""
-        due = float("inf") if self.since is None else self.since + HOLD
-        for waiting in list(self._waiting.values()):
-            due = min(due, waiting.next)
-        return due
+        due = float("inf") if self.since is None else self.since + (_AWAY_PAUSE if self.away else HOLD)
+        return min([due, *(full.next for full in list(self._full.values()))])
 
     def busy(self) -> bool:
         """Say whether anything has not left yet."""
-        return self.since is not None or bool(self._waiting)
+        return self.since is not None or bool(self._full)
 
     def flush(self) -> bool:
         """Send what is pending, and try again what waits for room and is due.
@@ -151,18 +121,18 @@ class Flusher:
                     letters, self._letters = self._letters, deque()
                     endings, self._endings = self._endings, {}
                     self.since = None
-                if self._waiting:
+                if self._full:
                     calls = self._behind(calls, endings)
                 if calls:
                     self._run(calls, endings)
                 if letters:
                     self._write(letters)
-            if self._waiting:
+            if self._full:
                 self._retry()
             return not self.away
 
     def _run(self, calls: list[Call], endings: dict[str, Mapping[str, Any]]) -> None:
-        outcomes = self._outcomes(calls)
+        outcomes = self.outcomes(calls)
         if not any(isinstance(outcome, Exception) for outcome in outcomes):
             return
         kept = []
@@ -172,7 +142,7 @@ class Flusher:
             elif isinstance(outcome, ChannelFull):
                 self._wait(call, endings)
             elif isinstance(outcome, Exception):
-                self._lose(call, outcome)
+                self.lose(call, outcome)
         if kept:
             self.away = True
             with self._mutex:
@@ -180,7 +150,8 @@ class Flusher:
                 self._endings = {**endings, **self._endings}
                 self._touch()
 
-    def _outcomes(self, calls: list[Call]) -> list[Any]:
+    def outcomes(self, calls: list[Call]) -> list[Any]:
+        """Run operations; return what each returns, or the error it raises."""
         batch = self._layer.batch()
         batch.calls += calls
         try:
@@ -197,12 +168,16 @@ class Flusher:
 
     # full channels
 
+    def waits(self, channel: str) -> bool:
+        """Say whether a send to a channel would overtake others that wait for room."""
+        return _queue_of(channel) in self._full
+
     def _behind(self, calls: list[Call], endings: dict[str, Mapping[str, Any]]) -> list[Call]:
         """Put what goes to a queue that others wait for behind them; return the rest."""
         rest = []
         for call in calls:
             channel = Batch.channel_of(call)
-            if channel is not None and _queue_of(channel) in self._waiting:
+            if channel is not None and self.waits(channel):
                 self._wait(call, endings)
             else:
                 rest.append(call)
@@ -212,62 +187,39 @@ class Flusher:
         channel = Batch.channel_of(call)
         assert channel is not None, "only sends find a channel full"
         now = self._clock()
-        waiting = self._waiting.get(_queue_of(channel))
-        if waiting is None:
-            waiting = self._waiting[_queue_of(channel)] = _Waiting(now)
-            self._expect(waiting.next)
-        waiting.sends.append(_Wait(call, channel, now + PATIENCE, endings.get(channel)))
-        waiting.size += Batch.size_of(call)
-        while waiting.size > _MOST_WAITING:
-            self._give_up(waiting, waiting.sends.popleft(), now)
+        full = self._full.get(_queue_of(channel))
+        if full is None:
+            full = self._full[_queue_of(channel)] = FullChannel(self, self._make, now)
+            self._expect(full.next)
+        full.add(call, channel, endings.get(channel), now)
+
+    def _make(self, channel: str, message: Mapping[str, Any]) -> Call:
+        batch = self._layer.batch()
+        batch.send(channel, dict(message))
+        return batch.calls[0]
 
     def _retry(self) -> None:
-        for queue, waiting in list(self._waiting.items()):
-            if waiting.next > self._clock():
-                continue
-            sends = list(waiting.sends)
-            outcomes = self._outcomes([send.call for send in sends])
-            now = self._clock()
-            waiting.sends.clear()
-            for send, outcome in zip(sends, outcomes, strict=True):
-                if isinstance(outcome, ChannelFull | LayerUnavailable):
-                    self.away = self.away or isinstance(outcome, LayerUnavailable)
-                    waiting.sends.append(send)
-                    continue
-                waiting.size -= Batch.size_of(send.call)
-                if isinstance(outcome, Exception):
-                    self._lose(send.call, outcome)
-            waiting.pause = _FIRST_PAUSE if len(waiting.sends) < len(sends) else min(waiting.pause * 2, _LONGEST_PAUSE)
-            waiting.next = now + waiting.pause
-            if not self.away:
-                for send in [send for send in waiting.sends if send.until <= now]:
-                    if send in waiting.sends:
-                        waiting.sends.remove(send)
-                        self._give_up(waiting, send, now)
-            if not waiting.sends:
-                del self._waiting[queue]
+        for queue, full in list(self._full.items()):
+            if full.next <= self._clock():
+                full.retry(self._clock)
+            if not full:
+                del self._full[queue]
 
-    def _give_up(self, waiting: _Waiting, send: _Wait, now: float) -> None:
-        """Drop a send; a part of a response takes the rest of that response with it."""
-        self._drop(waiting, send)
-        self.bury(Letter(send.channel, Batch.message_of(send.call), f"{_queue_of(send.channel)} stayed full"))
-        if send.ending is None:
-            return
-        for other in [other for other in waiting.sends if other.channel == send.channel]:
-            waiting.sends.remove(other)
-            self._drop(waiting, other)
-        last = self._layer.batch()
-        last.send(send.channel, dict(send.ending))
-        waiting.sends.append(_Wait(last.calls[0], send.channel, now + _ENDING_PATIENCE, None))
-        waiting.size += Batch.size_of(last.calls[0])
+    def drop(self, send: Waiting, *, keep: bool) -> None:
+        """Count a send that found no room in time.
 
-    def _drop(self, waiting: _Waiting, send: _Wait) -> None:
+        Args:
+            send: The send.
+            keep: Whether it becomes a dead letter; of a response only the first part does.
+        """
         self.stats["dropped_full"] += 1
-        waiting.size -= Batch.size_of(send.call)
+        if keep:
+            self.bury(Letter(send.channel, Batch.message_of(send.call), f"{_queue_of(send.channel)} stayed full"))
 
     # what can never leave
 
-    def _lose(self, call: Call, error: Exception) -> None:
+    def lose(self, call: Call, error: Exception) -> None:
+        """Count and keep what can never be taken."""
         self.stats["flush_errors"] += 1
         channel = Batch.channel_of(call)
         log.error("a send to %s was refused: %s", channel or "the layer", error)

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..layer import Batch
+from ..layer import Batch, ChannelFull
 from .exceptions import HeldTooMuch
 
 if TYPE_CHECKING:
@@ -71,9 +71,18 @@ class Held:
         """Wait, while others make room."""
         self._flusher.pause(seconds)
 
-    def make_way(self) -> None:
-        """Let what earlier consumers of this thread sent leave first: no immediate send overtakes it."""
+    def make_way(self, name: str | None = None) -> None:
+        """Let what earlier consumers of this thread sent leave first: no immediate send overtakes it.
+
+        Args:
+            name: The channel that is to be sent to.
+
+        Raises:
+            ChannelFull: others still wait for room there.
+        """
         self._flusher.flush()
+        if name is not None and self._flusher.waits(name):
+            raise ChannelFull(f"{name}: others wait for room there")
 
     def _room(self) -> Batch:
         batch = self.batch

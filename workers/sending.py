@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..layer import ChannelFull
@@ -39,7 +39,7 @@ def send(
         form.validate(content)
     if held is None or immediately:
         if held is not None:
-            held.make_way()
+            held.make_way(name)
         to = held.layer if held is not None else layer if layer is not None else current_layer()
         sent = _send_now(to, name, content, form, options)
         if held is not None:
@@ -74,14 +74,10 @@ def stream(name: str, messages: Iterable[Mapping[str, Any]], form: Format | None
     """
     held = _holder(layer)
     to = layer if layer is not None else current_layer()
-    pause: Callable[[float], object] = time.sleep
-    if held is not None:
-        held.make_way()
-        pause = held.pause
     for one in messages:
         if form is not None:
             form.validate(one)
-        _send_patiently(to, name, one, pause)
+        _send_patiently(to, name, one, held)
         if held is not None:
             held.note_answer(name, one)
 
@@ -113,11 +109,14 @@ def _send_now(
     return layer.send(name, dict(content), **options)
 
 
-def _send_patiently(layer: Layer, name: str, content: Mapping[str, Any], pause: Callable[[float], object]) -> None:
+def _send_patiently(layer: Layer, name: str, content: Mapping[str, Any], held: Held | None) -> None:
     until = layer.clock() + STREAM_PATIENCE
+    pause = held.pause if held is not None else time.sleep
     wait = _FIRST_PAUSE
     while True:
         try:
+            if held is not None:
+                held.make_way(name)
             layer.send(name, dict(content))
             return
         except ChannelFull:

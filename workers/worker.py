@@ -28,7 +28,8 @@ from ..operations.errors import UsageError
 from . import delays
 from .claims import Claims
 from .consuming import Consuming
-from .flushing import HOLD, PATIENCE, Flusher
+from .flushing import HOLD, Flusher
+from .full_channels import PATIENCE
 from .routing import Routing
 
 if TYPE_CHECKING:

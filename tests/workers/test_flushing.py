@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trunkline import Channel, Group, Message
+from trunkline import Channel, ChannelFull, Group, Message
 from trunkline.layer import Batch, LayerUnavailable, MemoryLayer
 from trunkline.layer.testing import ManualClock
 from trunkline.workers import route
@@ -190,6 +190,51 @@ def test_what_waits_is_bounded(clock: ManualClock) -> None:
     assert flusher.stats["dead_letters"] == 2
 
 
+def test_many_that_wait_cost_little(clock: ManualClock) -> None:
+    """A full channel is tried with its first send alone, however many wait behind it."""
+    layer = MemoryLayer(clock=clock, channel_capacity={"full": 1, "http.reply*": 1})
+    worker = Bench(layer, clock, [route("http.request", lambda message: message.reply("x"))])
+    for n in range(900):
+        worker.request(local=str(n))
+    worker.run()
+    refused = layer.channel_statistics(REPLIES)["channel_full_count"]
+    worker.advance(1)
+    assert layer.channel_statistics(REPLIES)["channel_full_count"] - refused < 30
+    arrived: list[int] = []
+    while found := worker.taken(REPLIES):
+        arrived += [message["status"] for _, message in found]
+        worker.advance(0.05)
+    worker.advance(40)
+    arrived += [message["status"] for _, message in worker.taken(REPLIES)]
+    given_up = worker.stats["dead_letters"]
+    assert arrived.count(200) + given_up == 900
+    assert worker.stats["dropped_full"] == given_up + (given_up - arrived.count(500)), "answers and their endings"
+
+
+def test_an_immediate_send_does_not_overtake_what_waits(small: MemoryLayer, clock: ManualClock) -> None:
+    refused: list[int] = []
+
+    def consumer(message: Message) -> None:
+        if message["n"] == 1:
+            for n in range(3):
+                Channel("full").send({"n": n})
+            return
+        Channel("free").send({}, immediately=True)
+        assert small.receive(["full"])[1] == {"n": 0}, "so there is room"
+        try:
+            Channel("full").send({"n": 9}, immediately=True)
+        except ChannelFull:
+            refused.append(1)
+
+    worker = Bench(small, clock, [route("x", consumer)], prefetch=2)
+    worker.send("x", n=1)
+    worker.send("x", n=2)
+    worker.run()
+    assert refused == [1]
+    worker.advance(0.1)
+    assert numbers(worker.taken("full")) == [1, 2]
+
+
 # A layer that is away, and engines that break
 
 
@@ -330,11 +375,11 @@ def test_letters_that_cannot_be_kept(layer: MemoryLayer, clock: ManualClock, cap
     flusher.flush()
     assert flusher.stats == {"letters_lost": 2, "dead_letters": 1}
     assert caplog.text.count("could not be kept") == 2
-    for n in range(1003):
+    for n in range(10_003):
         flusher.bury(Letter("x", {"n": n}, "x"))
     assert flusher.stats["letters_lost"] == 5
     flusher.flush()
-    assert flusher.stats["dead_letters"] == 1001
+    assert flusher.stats["dead_letters"] == 10_001
 
 
 def test_due(layer: MemoryLayer, clock: ManualClock) -> None:
