@@ -26,6 +26,10 @@ class _Packers(threading.local):
     """One packer a thread: a packer owns the buffer it packs into."""
 
     def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin with an empty buffer."""
         self.pack = msgpack.Packer().pack
 
 
@@ -39,9 +43,7 @@ def pack_message(message: Any) -> bytes:
     Raises:
         TypeError: The message is no dict, or something in it cannot travel; the text names the place.
     """
-    if not isinstance(message, dict):
-        raise TypeError(f"a message must be a dict, not {type(message).__name__}")
-    return pack(message, "message")
+    return pack(_dict(message), "message")
 
 
 def pack(value: Any, place: str) -> bytes:
@@ -62,13 +64,19 @@ def pack(value: Any, place: str) -> bytes:
     return body
 
 
-def pack_trusted(value: Any) -> bytes:
-    """Pack a value that is known to be able to travel: what servers build themselves from parsed input.
+def pack_trusted(message: Any) -> bytes:
+    """Pack a message that is known to be able to travel: what servers build themselves from parsed input.
 
     Raises:
-        TypeError: The value cannot be packed at all.
+        TypeError: The message is no dict, or cannot be packed at all.
     """
-    return _pack(value, "message")
+    return _pack(_dict(message), "message")
+
+
+def _dict(message: Any) -> Any:
+    if not isinstance(message, dict):
+        raise TypeError(f"a message must be a dict, not {type(message).__name__}")
+    return message
 
 
 def _pack(value: Any, place: str) -> bytes:
@@ -78,8 +86,7 @@ def _pack(value: Any, place: str) -> bytes:
         _complain(value, place)
         raise TypeError(f"{place} cannot travel: {error}") from error
     if len(body) > _KEEP:
-        _packers.__dict__.clear()
-        _packers.__init__()  # type: ignore[misc]
+        _packers.renew()
     return body
 
 

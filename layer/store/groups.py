@@ -234,7 +234,7 @@ class Groups:
         """Read an inbox plainly, without a lease, following its notes. Asked before each take.
 
         Returns:
-            None if this reader was the last who took from it, and has only to follow the notes; else what to begin from.
+            None if this reader took from it last, and has only to follow the notes; else what to begin from.
         """
         now = self._clock()
         inbox = self._met(name, now) or self._know(name, life, now, capacity, max_bytes)

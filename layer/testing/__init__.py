@@ -2,7 +2,8 @@
 
 `ManualClock` is time that the test moves: `MemoryLayer(clock=ManualClock())`.
 
-For authors of engines: describe the engine as a `Subject`, as `MemorySubject` does, and run the suite and the machine that every engine passes.
+For authors of engines: describe the engine as a `Subject`, as `MemorySubject` does, and run the suite and the machine
+that every engine passes.
 
     from trunkline.layer.testing import Subject
     from trunkline.layer.testing.conformance import LayerConformance

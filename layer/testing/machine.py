@@ -68,11 +68,12 @@ class LayerMachine(RuleBasedStateMachine):
     def send(self, name: str, expiry: float, delay: float, key: str | None, once: str | None) -> None:
         body = self.body()
         queue = name[: name.find("!") + 1] or name
+        unit = self.unit
         expected = self.model.send(queue, frozenset([name]), body, expiry, delay, key, once)
         try:
             sent: bool | None = self.layer.send(
-                name, body, expiry=expiry * self.unit, delay=delay * self.unit, key=key, once=once, window=WINDOW * self.unit
-            )  # fmt: skip
+                name, body, expiry=expiry * unit, delay=delay * unit, key=key, once=once, window=WINDOW * unit
+            )
         except ChannelFull:
             sent = None
         assert sent is expected

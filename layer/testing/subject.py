@@ -61,7 +61,7 @@ class Instance:
         )
 
     def got(self) -> list[tuple[str | None, list[str], dict[str, Any]]]:
-        """Wait until all that was sent has arrived; return it as (group, sorted local parts, message), and forget it."""
+        """Wait until all that was sent has arrived; return it, once, as (group, sorted local parts, message)."""
         marker = f"marker.{next(self._markers)}"
         self._layer.send(self.inbox.name + marker, {})
         self.wait(lambda: self._marker == marker)
