@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         route,
         route_class,
         set_layer,
+        timeout,
     )
 
 __version__ = "0.1.0"
@@ -65,6 +66,7 @@ __all__ = [
     "route",
     "route_class",
     "set_layer",
+    "timeout",
 ]
 
 _LAYER = ("ChannelFull", "Layer", "LayerError", "LayerUnavailable", "MessageTooLarge", "open_layer")

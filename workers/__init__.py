@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .channels import Channel, Conversation, Group
     from .classes import BaseConsumer
     from .context import current_layer, set_layer
-    from .decorators import retry
+    from .decorators import retry, timeout
     from .exceptions import (
         ConsumeLater,
         DenyConnection,
@@ -51,6 +51,7 @@ __all__ = [
     "route",
     "route_class",
     "set_layer",
+    "timeout",
 ]
 
 __getattr__ = lazily(
@@ -59,7 +60,7 @@ __getattr__ = lazily(
         "channels": ("Channel", "Conversation", "Group"),
         "classes": ("BaseConsumer",),
         "context": ("current_layer", "set_layer"),
-        "decorators": ("retry",),
+        "decorators": ("retry", "timeout"),
         "exceptions": (
             "ConsumeLater",
             "DenyConnection",

@@ -5,6 +5,7 @@
               ├► ResponseLater          ──► what it held
               ├► DenyConnection, Reject ──► what it held, then the refusal
               ├► ConsumeLater           ──► the same message again, later; in the end a failure
+              ├► ignores its @timeout   ──► a failure, by the helper thread; this thread is given up
               └► anything else          ──► a failure: logged, counted, the failure answer, a dead letter
 
 All answers come from the message's format, so a worker knows no protocol.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from inspect import isawaitable
@@ -41,6 +43,7 @@ T = TypeVar("T")
 _TRIES = "trunkline.tries"
 """Key of a message that is tried again: how often it was tried. No consumer sees it."""
 
+_NEVER = float("inf")
 _DURABLE_TRIES = 10
 _LEFT_TASKS = 1.0  # seconds for what async consumers left running to be cancelled
 
@@ -67,7 +70,8 @@ class Consuming:
         outage: Waits a little while the layer is away; False where that is not to be waited for.
 
     Attributes:
-        stats: Counts: `messages`, `failures`, `unrouted`, `retried`, `delayed`, `repeats`, `busy`.
+        stats: Counts: `messages`, `failures`, `unrouted`, `retried`, `delayed`, `repeats`, `busy`, `abandoned`.
+        abandoned: Whether this thread was given up: it ends when its consumer does.
     """
 
     def __init__(
@@ -89,27 +93,54 @@ class Consuming:
         self._stream_timeout = stream_timeout
         self._outage = outage
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._given: _Given | None = None
+        self._settling = threading.Lock()
+        self.abandoned = False
         self._abouts: dict[Format, _About] = {}
 
     def consume(self, delivery: Delivery) -> None:
         """Consume one message; its outcome is put to the flusher. Raises nothing, whatever happens."""
         self.stats["messages"] += 1
-        given = _Given(delivery)
+        given = self._given = _Given(delivery)
         try:
             self._consume(given)
+        except _Abandoned:
+            return
         except BaseException as error:
-            try:
-                self._failed(given, error)
-            except BaseException:
-                self._give_up(given)
+            self._fail(given, error)
         finally:
+            self._given = None
             if given.claim is not None:
                 self._claims.end(given.claim)
+
+    def due(self) -> float:
+        """Return when the consumer that runs has to be done; infinity where it may take its time."""
+        given = self._given
+        return given.held.due if given is not None and given.held is not None else float("inf")
+
+    def abandon(self) -> bool:
+        """Give up the consumer that runs, from another thread: its message has failed, whatever it does yet.
+
+        Returns:
+            False where it was done in time after all.
+        """
+        given = self._given
+        if given is None or given.held is None or given.held.due > self._layer.clock():
+            return False
+        with self._settling:
+            if given.settled:
+                return False
+            given.settled = self.abandoned = True
+        self.stats["abandoned"] += 1
+        self._fail(given, TimeoutError("the consumer ignores its timeout; its thread is given up"))
+        if given.claim is not None:
+            self._claims.end(given.claim)
+        return True
 
     def close(self) -> None:
         """Cancel what `async def` consumers left running, and close their loop."""
         loop, self._loop = self._loop, None
-        if loop is None:
+        if loop is None or self.abandoned:
             return
         left = asyncio.all_tasks(loop)
         ending = loop.create_task(_end(left))
@@ -144,11 +175,16 @@ class Consuming:
         given.consumer, captures = taken
         if form is not None and form.claim is not None and not self._claimed(given, form):
             return
-        held = Held(self._layer, given.reply_name, form.reply if form is not None else None, self._flusher)
+        reply_format = form.reply if form is not None else None
+        held = given.held = Held(self._layer, given.reply_name, reply_format, self._flusher)
         answer = form.default if form is not None and held.reply_name is not None else None
         refusal = None
         try:
-            self._call(given.consumer, message, captures, held)
+            try:
+                self._call(given.consumer, message, captures, held)
+            finally:
+                if held.due != _NEVER:
+                    self._be_in_time(given, held)
         except StopConsumer:
             pass
         except ResponseLater:
@@ -173,6 +209,15 @@ class Consuming:
         finally:
             held.open = False
             running.reset(token)
+
+    def _be_in_time(self, given: _Given, held: Held) -> None:
+        """Decide between the consumer's end and its being given up: whoever comes first gives the outcome."""
+        with self._settling:
+            if given.settled:
+                raise _Abandoned
+            given.settled = True
+        if held.due < self._layer.clock():
+            raise TimeoutError("the consumer took longer than its timeout")
 
     def _await(self, awaitable: Awaitable[Any]) -> None:
         if self._loop is None:
@@ -270,6 +315,12 @@ class Consuming:
         batch.send(given.channel, {**delivery.original(), _TRIES: delivery.tries + 1}, delay=wait)
         self._flusher.put(batch.calls)
 
+    def _fail(self, given: _Given, error: BaseException) -> None:
+        try:
+            self._failed(given, error)
+        except BaseException:
+            self._give_up(given)
+
     def _failed(self, given: _Given, error: BaseException) -> None:
         """Answer, keep and log a failure, in this order: a log that fails takes nothing with it."""
         self.stats["failures"] += 1
@@ -323,10 +374,25 @@ class Consuming:
         return about
 
 
+class _Abandoned(BaseException):
+    """The helper thread gave this thread up; what its consumer did goes nowhere."""
+
+
 class _Given:
     """What is known of a message while it is consumed."""
 
-    __slots__ = ("channel", "claim", "consumer", "content", "delivery", "form", "message", "reply_name")
+    __slots__ = (
+        "channel",
+        "claim",
+        "consumer",
+        "content",
+        "delivery",
+        "form",
+        "held",
+        "message",
+        "reply_name",
+        "settled",
+    )
 
     def __init__(self, delivery: Delivery) -> None:
         self.delivery = delivery
@@ -336,7 +402,9 @@ class _Given:
         self.reply_name: str | None = None
         self.claim: Claim | None = None
         self.message: Message | None = None
+        self.held: Held | None = None
         self.consumer: Any = None
+        self.settled = False
 
 
 class _Again:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import Any, NoReturn, TypeVar, overload
+from typing import Any, NoReturn, TypeVar, cast, overload
 
+from .context import running
 from .exceptions import ConsumeLater, EndOfMessage
+
+_GRACE = 5.0  # seconds an async consumer has to end once it was cancelled
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -69,3 +73,35 @@ def retry(
         return awaited(result) if isawaitable(result) else result
 
     return consume
+
+
+def timeout(seconds: float) -> Callable[[C], C]:
+    """Give a consumer so many seconds; one that takes longer has failed.
+
+    An `async def` consumer is cancelled. Python cannot interrupt any other: its message has failed all the same, and
+    its thread is given up, logged and replaced. After 8 such threads the worker ends with an error, since what they
+    hold is lost to its process.
+
+    Args:
+        seconds: How long the consumer may take.
+    """
+
+    def decorate(consumer: C) -> C:
+        async def awaited(result: Awaitable[Any]) -> Any:
+            held = running.get()
+            if held is not None:
+                held.watch(seconds + _GRACE)
+            async with asyncio.timeout(seconds):
+                return await result
+
+        @functools.wraps(consumer)
+        def consume(*args: Any, **kwargs: Any) -> Any:
+            held = running.get()
+            if held is not None:
+                held.watch(seconds)
+            result = consumer(*args, **kwargs)
+            return awaited(result) if isawaitable(result) else result
+
+        return cast(C, consume)
+
+    return decorate

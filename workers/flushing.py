@@ -60,7 +60,7 @@ class Flusher:
 
     def __init__(self, layer: Layer, pause: Callable[[float], object], expect: Callable[[float], object]) -> None:
         self._layer = layer
-        self._expect = expect
+        self.expect = expect
         self._clock = layer.clock
         self.pause = pause
         self.stats: Counter[str] = Counter()
@@ -114,22 +114,35 @@ class Flusher:
             False where the layer is away: what is pending is kept.
         """
         with self._turn:
-            self.away = False
-            if self.since is not None:
-                with self._mutex:
-                    calls, self._pending = self._pending, []
-                    letters, self._letters = self._letters, deque()
-                    endings, self._endings = self._endings, {}
-                    self.since = None
-                if self._full:
-                    calls = self._behind(calls, endings)
-                if calls:
-                    self._run(calls, endings)
-                if letters:
-                    self._write(letters)
+            return self._flush()
+
+    def try_flush(self) -> bool:
+        """Do what `flush` does, unless another thread is at it: then return False."""
+        if not self._turn.acquire(blocking=False):
+            return False
+        try:
+            self._flush()
+        finally:
+            self._turn.release()
+        return True
+
+    def _flush(self) -> bool:
+        self.away = False
+        if self.since is not None:
+            with self._mutex:
+                calls, self._pending = self._pending, []
+                letters, self._letters = self._letters, deque()
+                endings, self._endings = self._endings, {}
+                self.since = None
             if self._full:
-                self._retry()
-            return not self.away
+                calls = self._behind(calls, endings)
+            if calls:
+                self._run(calls, endings)
+            if letters:
+                self._write(letters)
+        if self._full:
+            self._retry()
+        return not self.away
 
     def _run(self, calls: list[Call], endings: dict[str, Mapping[str, Any]]) -> None:
         outcomes = self.outcomes(calls)
@@ -190,7 +203,7 @@ class Flusher:
         full = self._full.get(_queue_of(channel))
         if full is None:
             full = self._full[_queue_of(channel)] = FullChannel(self, self._make, now)
-            self._expect(full.next)
+            self.expect(full.next)
         full.add(call, channel, endings.get(channel), now)
 
     def _make(self, channel: str, message: Mapping[str, Any]) -> Call:

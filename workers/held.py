@@ -22,11 +22,23 @@ class Held:
     """The sends of one consumer, in order, as one batch of the layer.
 
     Attributes:
+        due: When the consumer has to be done, on the layer's clock; infinity where it may take its time.
         answer: The first message the consumer sent to the message's reply channel, held or not.
         open: False once the consumer ended: what it left running sends immediately.
     """
 
-    __slots__ = ("_flusher", "_size", "answer", "batch", "layer", "letters", "open", "reply_format", "reply_name")
+    __slots__ = (
+        "_flusher",
+        "_size",
+        "answer",
+        "batch",
+        "due",
+        "layer",
+        "letters",
+        "open",
+        "reply_format",
+        "reply_name",
+    )
 
     def __init__(self, layer: Layer, reply_name: str | None, reply_format: Format | None, flusher: Flusher) -> None:
         self.layer = layer
@@ -37,6 +49,7 @@ class Held:
         self.batch: Batch | None = None
         self.letters: list[tuple[str, dict[str, Any]]] = []
         self.open = True
+        self.due = float("inf")
         self._size = 0
 
     def send(self, name: str, content: Mapping[str, Any], options: Mapping[str, Any]) -> None:
@@ -66,6 +79,11 @@ class Held:
         """Remember what was first sent to the message's reply channel: no other answer is given for the consumer."""
         if name == self.reply_name and self.answer is None:
             self.answer = dict(content)
+
+    def watch(self, seconds: float) -> None:
+        """Give the consumer so many seconds from now."""
+        self.due = self.layer.clock() + seconds
+        self._flusher.expect(self.due)
 
     def pause(self, seconds: float) -> None:
         """Wait, while others make room."""

@@ -1,14 +1,14 @@
 """The worker: takes messages from the layer and has them consumed, in one thread or several.
 
-    thread:  receive a batch ─► consume each ─► flush        (one thread is the fast path: nothing is handed over)
-    helper:  announce, renew claims, try full channels again, flush what waits for a slow consumer
+    threads:           receive a batch ─► consume each ─► flush   (one is the fast path: nothing is handed over)
+    the one of run():  announce, renew claims, try full channels again, flush what waits for a slow consumer,
+                       give up a thread whose consumer ignores its timeout
 
 A thread takes as many messages at a time as its consumers finish in 5 ms, so that a slow one holds up few others.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import logging
 import os
 import random
@@ -22,14 +22,13 @@ from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from .. import message_formats
 from ..layer import LayerError, LayerUnavailable
 from ..operations.errors import UsageError
-from . import delays
 from .claims import Claims
 from .consuming import Consuming
 from .flushing import HOLD, Flusher
 from .full_channels import PATIENCE
+from .listening import listened
 from .routing import Routing
 
 if TYPE_CHECKING:
@@ -39,6 +38,9 @@ log = logging.getLogger("trunkline.workers")
 
 ANNOUNCE = 5.0
 """Seconds between two announcements; the layer forgets a worker after 15."""
+
+MOST_ABANDONED = 8
+"""Threads given up after which a worker ends."""
 
 _BATCH_TIME = 0.005
 _LARGEST = 64
@@ -86,7 +88,7 @@ class Worker:
         self.layer = layer
         self.routing = routing if isinstance(routing, Routing) else Routing(routing)
         self.name = f"worker.{os.getpid()}.{secrets.token_hex(4)}"
-        self.channels = _listened(self.routing.channel_names(), tuple(only), tuple(exclude))
+        self.channels = listened(self.routing.channel_names(), tuple(only), tuple(exclude))
         self._threads = threads
         self._prefetch = prefetch
         self._left = max_messages
@@ -96,6 +98,7 @@ class Worker:
         self._places: list[_Place] = []
         self._announced = -_FOREVER
         self._stopping = False
+        self._abandoned = 0
         self._pause: Callable[[float], object] = time.sleep
         self._helper: _Helper | None = None
 
@@ -113,19 +116,27 @@ class Worker:
         """Work until `stop()`, or until `max_messages` were consumed; then send what was held and return.
 
         In the main thread, where nobody handles SIGINT, Ctrl-C stops it.
+
+        Raises:
+            RuntimeError: 8 threads were given up, since their consumers ignored their timeouts.
         """
-        helper = self._helper = _Helper(self)
+        self._helper = _Helper(self)
         while len(self._places) < self._threads:
             self._places.append(_Place(self))
-        helper.thread.start()
-        others = [threading.Thread(target=place.run, name=self.name, daemon=True) for place in self._places[1:]]
-        with _ctrl_c_stops(self):
-            for thread in others:
-                thread.start()
-            self._places[0].run()
-            for thread in others:
-                thread.join()
-            self.close()
+        try:
+            with _ctrl_c_stops(self):
+                self._helper.announce()
+                for place in self._places:
+                    place.start()
+                self._helper.run()
+                for place in self._places:
+                    if not place.consuming.abandoned:
+                        place.join()
+        finally:
+            self._helper = None
+        self.close()
+        if self._abandoned >= MOST_ABANDONED:
+            raise RuntimeError(f"{self._abandoned} threads were given up: their consumers ignore their timeouts")
 
     def step(self) -> int:
         """Take and finish one batch without waiting, in this thread.
@@ -152,8 +163,9 @@ class Worker:
         What was taken and not yet started goes back to the head of its channel.
         """
         self._stopping = True
-        for place in self._places:
+        for place in list(self._places):
             place.stop()
+        self._expect(0.0)
 
     def wait_with(self, pause: Callable[[float], object]) -> None:
         """Replace `time.sleep`, before the first step: a test moves its clock instead.
@@ -174,13 +186,8 @@ class Worker:
 
     def close(self) -> None:
         """Send what is held and take the announcement back, after the last `step()`; `run()` does it by itself."""
-        try:
-            for place in self._places:
-                place.finish()
-        finally:
-            if self._helper is not None:
-                self._helper.stop()
-                self._helper = None
+        for place in self._places:
+            place.finish()
         try:
             self.layer.announce(self.name, None)
         except LayerError as error:
@@ -190,6 +197,17 @@ class Worker:
         """Have the helper thread look again at `due`, at the latest; steps look by themselves."""
         if self._helper is not None:
             self._helper.expect(due)
+
+    def _replace(self, place: _Place) -> None:
+        """Start another thread for one that was given up."""
+        self._abandoned += 1
+        log.critical("a worker thread was given up: its consumer ignores its timeout (%d so far)", self._abandoned)
+        place.hand_back()
+        if self._abandoned >= MOST_ABANDONED:
+            self.stop()
+        elif not self._stopping:
+            self._places.append(_Place(self))
+            self._places[-1].start()
 
     def _reserve(self, wanted: int) -> int:
         """Return how many messages a thread may take, of those that are left of `max_messages`."""
@@ -217,16 +235,33 @@ class _Place:
         self._awake: SimpleQueue[None] = SimpleQueue()
         self._mean = _BATCH_TIME
         self._backoff = _FIRST_BACKOFF
+        self._batch: Sequence[Delivery] = ()
+        self._at = 0
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name=worker.name, daemon=True)
         self.flusher = Flusher(layer, worker._pause, worker._expect)
         wall = time.time if layer.clock is time.monotonic else layer.clock
         self.consuming = Consuming(
             layer, worker.routing, self.flusher, worker._claims, wall, worker._stream_timeout, self._outage
         )
 
-    def run(self) -> None:
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    @property
+    def working(self) -> bool:
+        """Whether the thread consumes, and was not given up."""
+        return not (self._ended or self.consuming.abandoned)
+
+    def join(self) -> None:
+        """Wait for the thread's end."""
+        self._thread.join()
+
+    def _run(self) -> None:
         """Take and consume until the worker stops."""
         worker = self._worker
-        while not worker._stopping and worker._left != 0:
+        while not (worker._stopping or worker._left == 0 or self.consuming.abandoned):
             try:
                 self.take(None)
                 while not self.flusher.flush() and self._outage():
@@ -237,6 +272,8 @@ class _Place:
             except BaseException:
                 log.exception("a worker thread goes on after an error of its own")
                 self._outage()
+        self._ended = True
+        worker._expect(0.0)
 
     def take(self, timeout: float | None) -> int:
         """Take one batch and consume it; return its size."""
@@ -257,6 +294,7 @@ class _Place:
     def _consume(self, deliveries: Sequence[Delivery]) -> None:
         worker, flusher, consume, now = self._worker, self.flusher, self.consuming.consume, time.perf_counter
         start = last = now()
+        self._batch = deliveries
         for at, delivery in enumerate(deliveries):
             if worker._stopping:
                 self._put_back(deliveries[at:])
@@ -268,12 +306,19 @@ class _Place:
                     flusher.flush()
                 else:
                     worker._expect(since + HOLD)
+            self._at = at
             consume(delivery)
+            if self.consuming.abandoned:
+                return
             last = now()
         if deliveries:
             # A slow consumer shows at once, a fast one only after a few batches.
             mean = (last - start) / len(deliveries)
             self._mean = max(mean, self._mean + (mean - self._mean) / 4, 1e-6)
+
+    def hand_back(self) -> None:
+        """Put back what a thread that was given up had not started."""
+        self._put_back(self._batch[self._at + 1 :])
 
     def _put_back(self, deliveries: Sequence[Delivery]) -> None:
         self._worker._unreserve(len(deliveries))
@@ -311,36 +356,32 @@ class _Place:
 
 
 class _Helper:
-    """The thread beside the consuming ones: it does what cannot wait until they are free."""
+    """What cannot wait until a consumer returned; done by the thread that called `run()`."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._clock = worker.layer.clock
         self._calls: SimpleQueue[None] = SimpleQueue()
         self._wakes = 0.0  # when it wakes by itself
-        self._ended = False
-        self.thread = threading.Thread(target=self._run, name=f"{worker.name}.helper", daemon=True)
 
     def expect(self, due: float) -> None:
-        """Have the helper look again at `due`, at the latest."""
+        """Have the helper look again at `due`, at the latest; safe from any thread and any signal handler."""
         if due < self._wakes:
             self._wakes = 0.0
             self._calls.put(None)
 
-    def stop(self) -> None:
-        """End the thread, and wait for it."""
-        self._ended = True
-        self._calls.put(None)
-        self.thread.join()
-
-    def _run(self) -> None:
-        while not self._ended:
+    def run(self) -> None:
+        """Help until no thread works any more."""
+        places = self._worker._places
+        while True:
             # Infinity first: whoever has something to do from now on calls, and what came before is seen below.
             self._wakes = _FOREVER
+            if not any(place.working for place in places):
+                return
             try:
                 due = self._work()
-            except BaseException:
-                log.exception("the helper thread goes on after an error of its own")
+            except Exception:
+                log.exception("a worker goes on after an error of its own")
                 due = self._clock() + _HELPER_PAUSE
             self._wakes = due
             try:
@@ -348,46 +389,31 @@ class _Helper:
             except Empty:
                 pass
 
+    def announce(self) -> None:
+        """Announce the worker, if the layer is there."""
+        try:
+            self._worker.announce()
+        except LayerError as error:
+            log.warning("not announced: %s", error)
+
     def _work(self) -> float:
         """Do what is due; return when something is due next."""
         worker = self._worker
         now = self._clock()
         if worker._announced + ANNOUNCE <= now:
-            try:
-                worker.announce()
-            except LayerError as error:
-                log.warning("not announced: %s", error)
+            self.announce()
         if worker._claims.due() <= now:
             worker._claims.renew()
         due = min(worker._announced + ANNOUNCE, worker._claims.due())
-        for place in worker._places:
-            if place.flusher.due() <= now:
-                place.flusher.flush()
+        for place in list(worker._places):
+            if place.working and place.consuming.due() <= now and place.consuming.abandon():
+                worker._replace(place)
+            if place.working:
+                due = min(due, place.consuming.due())
+            if place.flusher.due() <= now and not place.flusher.try_flush():
+                due = min(due, now + HOLD)  # its thread is at it
             due = min(due, place.flusher.due())
         return due
-
-
-def _listened(routed: set[str], only: Sequence[str], exclude: Sequence[str]) -> list[str]:
-    """Return the channels to listen to: those of the routes, what belongs to them, and delays; less by patterns."""
-    channels = {delays.CHANNEL, *routed}
-    forms = {name: message_formats.get(name) for name in routed}
-    for form in forms.values():
-        channels.update(form.together if form is not None else ())
-    kept = []
-    for name in sorted(channels):
-        form = message_formats.get(name)
-        # What servers ask by themselves (email.recipient) goes with the channel whose routes decide about it.
-        unpublished = form is not None and not form.published and form.judged_by in channels
-        judged = form.judged_by if unpublished and form is not None and form.judged_by is not None else name
-        if _matches(judged, only, True) and not _matches(judged, exclude, False):
-            kept.append(name)
-    if not kept:
-        raise UsageError(f"no channel is left to listen to; the routing has {', '.join(sorted(routed)) or 'no route'}")
-    return kept
-
-
-def _matches(name: str, patterns: Sequence[str], otherwise: bool) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns) if patterns else otherwise
 
 
 @contextmanager
@@ -399,8 +425,8 @@ def _ctrl_c_stops(worker: Worker) -> Iterator[None]:
         return
 
     def stop(*_: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         worker.stop()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     signal.signal(signal.SIGINT, stop)
     try:

@@ -20,6 +20,7 @@ from trunkline import (
     StopConsumer,
     message_formats,
     retry,
+    timeout,
 )
 from trunkline.layer import Delivery, MemoryLayer
 from trunkline.workers import route
@@ -599,6 +600,54 @@ def test_a_full_channel_on_the_way_back(layer: MemoryLayer, clock: Any) -> None:
     worker.worker.wait_with(clock.advance)
     worker.run()
     assert worker.stats["retried"] == 1
+
+
+# @timeout
+
+
+def test_a_consumer_that_took_too_long_has_failed(bench: MakeBench, layer: MemoryLayer, clock: Any) -> None:
+    @timeout(5)
+    def slow(message: Message) -> None:
+        Channel("jobs").send({"held": True})
+        clock.advance(message["seconds"])
+
+    worker = bench(route("x", slow))
+    worker.send("x", seconds=4)
+    worker.send("x", seconds=6)
+    worker.run()
+    assert len(worker.taken("jobs")) == 1
+    (letter,) = layer.dead_letters()
+    assert letter["reason"] == "TimeoutError: the consumer took longer than its timeout"
+    assert worker.stats == {"messages": 2, "failures": 1, "dead_letters": 1}
+    assert slow.__name__ == "slow"
+
+
+def test_an_async_consumer_is_cancelled(bench: MakeBench, layer: MemoryLayer) -> None:
+    cancelled: list[int] = []
+
+    @timeout(0.01)
+    async def slow(message: Message) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            cancelled.append(1)
+
+    worker = bench(route("x", slow), route("y", timeout(60)(retry(raising(ConsumeLater)))))
+    worker.send("x")
+    worker.send("y")
+    worker.run()
+    assert cancelled == [1]
+    assert layer.dead_letters()[0]["reason"].startswith("TimeoutError")
+    assert worker.stats == {"messages": 2, "failures": 1, "dead_letters": 1, "retried": 1}
+
+
+def test_timeout_outside_a_worker_is_the_consumer_alone() -> None:
+    async def waiting(message: Message) -> int:
+        await asyncio.sleep(0)
+        return 7
+
+    assert timeout(1)(lambda message: 5)(Message({}, "x")) == 5
+    assert asyncio.run(timeout(1)(waiting)(Message({}, "x"))) == 7
 
 
 # Durable deliveries: a return acknowledges, an exception gives back

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from trunkline import Channel, Message, Worker
+from trunkline import Channel, Message, Worker, timeout
 from trunkline.layer import LayerUnavailable, MemoryLayer
 from trunkline.layer.testing import ManualClock
 from trunkline.operations.errors import UsageError
@@ -450,7 +450,7 @@ def test_errors_of_the_helper_do_not_end_it(
     with Running(real, route("x", nothing)):
         assert flaky.recovered.wait(WAIT)
     assert "not announced: away" in caplog.text
-    assert "the helper thread goes on after an error of its own" in caplog.text
+    assert "a worker goes on after an error of its own" in caplog.text
 
 
 def test_a_loop_of_async_consumers_is_closed(real: MemoryLayer, caplog: pytest.LogCaptureFixture) -> None:
@@ -499,15 +499,95 @@ def test_a_loop_that_does_not_end_well_is_reported(real: MemoryLayer, caplog: py
     assert "what an async consumer left running did not end well" in caplog.text
 
 
+# Consumers that take too long
+
+
+def test_a_consumer_that_ignores_its_timeout_costs_its_thread(
+    real: MemoryLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The message has failed, what it sent goes nowhere, the rest of the batch goes on in another thread."""
+    go_on, ended = threading.Event(), threading.Event()
+
+    @timeout(0.02)
+    def stuck(message: Message) -> None:
+        Channel("y").send({"n": "never"})
+        go_on.wait(WAIT)
+        ended.set()
+
+    worker = Running(
+        real,
+        route("http.request", stuck, path="^/stuck"),
+        route("http.request", lambda message: message.reply("fine")),
+        prefetch=3,
+    )
+    for n, path in enumerate(("/stuck", "/1", "/2")):
+        real.send("http.request", {"reply_channel": f"{REPLIES}{n}", "path": path})
+    with worker as running:
+        answers: dict[str, int] = {}
+        while len(answers) < 3:
+            name, answer = real.receive([REPLIES], block=True)
+            if name is not None and answer is not None:
+                answers[name[-1]] = answer["status"]
+        assert answers == {"0": 500, "1": 200, "2": 200}
+        go_on.set()
+        assert ended.wait(WAIT)
+    assert running.worker.stats == {"messages": 3, "failures": 1, "abandoned": 1, "dead_letters": 1}
+    assert real.receive(["y"]) == (None, None)
+    assert real.dead_letters()[0]["reason"].startswith("TimeoutError: the consumer ignores its timeout")
+    assert "a worker thread was given up: its consumer ignores its timeout (1 so far)" in caplog.text
+
+
+def test_a_claim_of_a_thread_that_was_given_up_is_released(real: MemoryLayer) -> None:
+    go_on = threading.Event()
+    stuck = timeout(0.02)(lambda message: go_on.wait(WAIT) and None)
+    mail = {"reply_channel": REPLIES + "1", "id": "m", "address": "a@b"}
+    with Running(real, route("email.receive", stuck)):
+        for _ in range(2):
+            real.send("email.receive", mail)
+            assert receive(real, REPLIES)["code"] == 451
+    go_on.set()
+
+
+def test_after_8_such_threads_the_worker_ends_with_an_error(real: MemoryLayer) -> None:
+    go_on = threading.Event()
+    raised: list[str] = []
+    worker = Worker(real, [route("x", timeout(0.01)(lambda message: go_on.wait(WAIT) and None))])
+
+    def run() -> None:
+        try:
+            worker.run()
+        except RuntimeError as error:
+            raised.append(str(error))
+
+    for _ in range(9):
+        real.send("x", {})
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(WAIT)
+    go_on.set()
+    assert raised == ["8 threads were given up: their consumers ignore their timeouts"]
+    assert worker.stats["abandoned"] == 8
+    assert real.channel_statistics("x")["messages_pending"] == 1
+
+
+def test_a_consumer_that_ends_just_in_time_has_its_outcome(real: MemoryLayer) -> None:
+    with Running(real, route("x", timeout(WAIT)(lambda message: Channel("y").send({})))) as running:
+        real.send("x", {})
+        receive(real, "y")
+    assert running.worker.stats == {"messages": 1}
+
+
 # Signals
 
 
 CTRL_C = """
-import os, signal, sys, threading
+import os, signal, sys, threading, time
 from trunkline import Worker, open_layer, route
 layer = open_layer("memory://")
 def consumer(message):
     os.kill(os.getpid(), signal.SIGINT)
+    while signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        time.sleep(0.001)
     print("finished", flush=True)
 layer.send("x", {})
 layer.send("x", {})

@@ -1,0 +1,42 @@
+"""Which channels a worker listens to."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+
+from .. import message_formats
+from ..operations.errors import UsageError
+from . import delays
+
+
+def listened(routed: set[str], only: Sequence[str], exclude: Sequence[str]) -> list[str]:
+    """Return the channels to listen to: those of the routes, what belongs to them, and delays; less by patterns.
+
+    Args:
+        routed: The channels of the routes.
+        only: Patterns of which one has to match; none: all do.
+        exclude: Patterns of which none may match.
+
+    Raises:
+        UsageError: none is left.
+    """
+    channels = {delays.CHANNEL, *routed}
+    forms = {name: message_formats.get(name) for name in routed}
+    for form in forms.values():
+        channels.update(form.together if form is not None else ())
+    kept = []
+    for name in sorted(channels):
+        form = message_formats.get(name)
+        # What servers ask by themselves (email.recipient) goes with the channel whose routes decide about it.
+        unpublished = form is not None and not form.published and form.judged_by in channels
+        judged = form.judged_by if unpublished and form is not None and form.judged_by is not None else name
+        if _matches(judged, only, True) and not _matches(judged, exclude, False):
+            kept.append(name)
+    if not kept:
+        raise UsageError(f"no channel is left to listen to; the routing has {', '.join(sorted(routed)) or 'no route'}")
+    return kept
+
+
+def _matches(name: str, patterns: Sequence[str], otherwise: bool) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns) if patterns else otherwise
