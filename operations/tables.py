@@ -107,7 +107,7 @@ class TableReader:
             return self._convert_union(given, get_args(kind))
         if origin is Literal:
             return self._convert_literal(given, get_args(kind))
-        if origin in (list, tuple, set, frozenset):
+        if origin in (list, tuple):
             items = self._items(given)
             return origin(self._convert(item, get_args(kind)[0]) for item in items)
         if origin is dict:

@@ -97,7 +97,7 @@ class Program:
         return match
 
     def port(self, scheme: str) -> int:
-        return int(self.until(rf"listening on {scheme}://127\.0\.0\.1:(\d+)\n")[1])
+        return int(self.until(rf"listening on {scheme}://127\.0\.0\.1:(\d+) ")[1])
 
     def ready(self) -> None:
         self.until("Ctrl-C ends")

@@ -44,8 +44,8 @@ def test_serves_and_says_where(start: Start) -> None:
     lines = program.printed.splitlines()
     assert lines[0].startswith("Trunkline ")
     assert lines[0].endswith(": app.routing on memory://")
-    assert lines[1] == f"listening on http://127.0.0.1:{port}"
-    assert lines[2].startswith("127.0.0.1 is this machine only")
+    assert lines[1].startswith(f"listening on http://127.0.0.1:{port} (this machine only; ")
+    assert lines[2] == "Ctrl-C ends"
     assert "\x1b" not in program.printed
 
 
@@ -127,6 +127,11 @@ def test_second_server_that_cannot_start_is_3(start: Start) -> None:
         assert program.ended() == 3
         assert "already in use" in program.printed
         assert program.printed.count("\n") == 1
+
+
+def test_says_what_others_can_reach(start: Start) -> None:
+    program = start("run", TRUNKLINE_HTTP_ENDPOINTS="tcp:0:interface=0.0.0.0")
+    program.until(r"listening on http://0\.0\.0\.0:\d+\n")
 
 
 def test_several_servers(start: Start) -> None:

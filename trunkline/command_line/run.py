@@ -27,6 +27,8 @@ EXAMPLES = (
 THREADS = 4  # a slow mail consumer does not keep the answer to RCPT waiting
 DRAIN = 1.0  # seconds: whoever presses Ctrl-C wants the prompt back
 
+_LOCAL = " (this machine only; interface=0.0.0.0 in the endpoint opens it)"
+
 log = logging.getLogger("trunkline.run")
 
 
@@ -76,11 +78,10 @@ async def _serve(
     set_layer(layer)
     servers = [load_server(name)(layer, each, reactor=reactor) for name, each in settings.items()]
     wanted = configuration.worker
-    threads = wanted.threads or THREADS
     worker = Worker(
         layer,
         routing,
-        threads=threads,
+        threads=wanted.threads or THREADS,
         prefetch=wanted.prefetch,
         max_messages=wanted.max_messages,
         stream_timeout=wanted.stream_timeout,
@@ -88,11 +89,10 @@ async def _serve(
 
     def ready() -> None:
         tell(f"Trunkline {__version__}: {configuration.routing} on {configured.shown_layer(configuration)}")
-        addresses = [address for server in servers for address in server.ports]
-        for address in addresses:
-            tell(f"listening on {address}")
-        if any("127.0.0.1" in address for address in addresses):
-            tell("127.0.0.1 is this machine only: interface=0.0.0.0 in an endpoint opens it. Ctrl-C ends.")
+        for address in (address for server in servers for address in server.ports):
+            local = "://127." in address or "://[::1]:" in address
+            tell(f"listening on {address}{_LOCAL if local else ''}")
+        tell("Ctrl-C ends")
         # What was imported and set up stays for good: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
