@@ -40,9 +40,9 @@ class Layer(ABC):
         extensions: What it can do beyond sending and receiving.
     """
 
-    extensions: Sequence[str] = (
+    extensions = [
         "groups", "flush", "statistics", "delay", "once", "state", "inbox", "listeners", "peek", "dead_letters",
-    )  # fmt: skip
+    ]  # fmt: skip
     ChannelFull = ChannelFull
     MessageTooLarge = MessageTooLarge
     clock: Callable[[], float]

@@ -33,7 +33,8 @@ class Membership:
     def __init__(self) -> None:
         self._groups: dict[str, dict[str, int]] = {}
         self._of: dict[str, set[str]] = {}
-        self._upto = 0
+        self._upto = 0  # notes up to this sequence number are contained in what was loaded
+        self._newest = 0  # no member was added later than this
 
     def __len__(self) -> int:
         return len(self._of)
@@ -43,6 +44,7 @@ class Membership:
         self._groups.clear()
         self._of.clear()
         self._upto, members = snapshot
+        self._newest = self._upto
         for group, local, sequence, _ in members:
             self._add(group, local, sequence)
 
@@ -76,6 +78,7 @@ class Membership:
                 self.load(reload())
             elif extra[1] > self._upto:
                 if kind == ADD:
+                    self._newest = extra[1]
                     self._add(extra[0], name, extra[1])
                     taken.added.append(element)
                 elif kind == DISCARD:
@@ -85,8 +88,13 @@ class Membership:
     def _members(self, group: str, sequence: int, excluded: tuple[str, ...] | None) -> tuple[str, ...]:
         """Return who gets a message that was sent to a group after the change `sequence`."""
         members = self._groups.get(group, {})
-        left_out = frozenset(excluded or ())
-        return tuple(local for local, since in members.items() if since <= sequence and local not in left_out)
+        if sequence < self._newest:
+            members = {local: since for local, since in members.items() if since <= sequence}
+        if excluded:
+            members = members.copy()
+            for local in excluded:
+                members.pop(local, None)
+        return tuple(members)
 
     def _add(self, group: str, local: str, sequence: int) -> None:
         self._groups.setdefault(group, {})[local] = sequence

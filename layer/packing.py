@@ -43,7 +43,11 @@ def pack_message(message: Any) -> bytes:
     Raises:
         TypeError: The message is no dict, or something in it cannot travel; the text names the place.
     """
-    return pack(_dict(message), "message")
+    body = pack_trusted(message)
+    # One suspicious byte is the message's own first one: there is no other dict.
+    if len(body.translate(None, _HARMLESS)) != 1 or not _str_keys(message):
+        _look(message, "message")
+    return body
 
 
 def pack(value: Any, place: str) -> bytes:
@@ -52,15 +56,14 @@ def pack(value: Any, place: str) -> bytes:
     Args:
         value: None, bool, signed 64-bit int, finite float, str, bytes, list or tuple, dict with str keys, nested at
             will.
-        place: What the value is called in an error, such as "message".
+        place: What the value is called in an error, such as "info".
 
     Raises:
         TypeError: The value, or something in it, cannot travel.
     """
     body = _pack(value, place)
-    suspicious = body.translate(None, _HARMLESS)
-    if suspicious and not (len(suspicious) == 1 and type(value) is dict and _str_keys(value)) and not _travels(value):
-        _complain(value, place)
+    if body.translate(None, _HARMLESS):
+        _look(value, place)
     return body
 
 
@@ -70,13 +73,9 @@ def pack_trusted(message: Any) -> bytes:
     Raises:
         TypeError: The message is no dict, or cannot be packed at all.
     """
-    return _pack(_dict(message), "message")
-
-
-def _dict(message: Any) -> Any:
     if not isinstance(message, dict):
         raise TypeError(f"a message must be a dict, not {type(message).__name__}")
-    return message
+    return _pack(message, "message")
 
 
 def _pack(value: Any, place: str) -> bytes:
@@ -88,6 +87,11 @@ def _pack(value: Any, place: str) -> bytes:
     if len(body) > _KEEP:
         _packers.renew()
     return body
+
+
+def _look(value: Any, place: str) -> None:
+    if not _travels(value):
+        _complain(value, place)
 
 
 def _str_keys(value: dict[Any, Any]) -> bool:

@@ -73,10 +73,13 @@ class Queue:
         if kind <= PART:
             self.used += 1
             self.size += len(body)
-        if self.items and deadline > self.items[0][0]:
-            self._ordered = False
-        if deadline < self._soonest:
-            self._soonest = deadline
+        if not self.items:
+            self._ordered, self._soonest = True, deadline
+        else:
+            if deadline > self.items[0][0]:
+                self._ordered = False
+            if deadline < self._soonest:
+                self._soonest = deadline
         self.items.appendleft(element)
 
     def take(self, limit: int, now: float) -> list[Element]:

@@ -108,7 +108,12 @@ def test_a_wait_without_limit_has_no_timeout(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_wait_is_as_long_as_asked_or_until_the_next_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = MemoryLayer(clock=ManualClock())
     waits: list[Any] = []
-    monkeypatch.setattr(Waiter, "wait", lambda waiter, timeout: (waits.append(timeout), waiter.wake()))
+
+    def waited(waiter: Waiter, timeout: float | None) -> None:
+        waits.append(timeout)
+        waiter.wake()
+
+    monkeypatch.setattr(Waiter, "wait", waited)
     layer.reader().receive_batch(["a"], 1, 100)
     layer.send("a", {}, delay=3)
     layer.reader().receive_batch(["a"], 1, 100)
