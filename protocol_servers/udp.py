@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from twisted.internet.protocol import DatagramProtocol
@@ -11,7 +12,13 @@ from .base import Connection, Message, ProtocolServer
 
 @dataclass
 class UdpSettings:
-    """The table ``[udp]``: what to listen on, seconds a silent peer is remembered, and how many are at a time."""
+    """The table `[udp]`.
+
+    Args:
+        endpoints: where to listen: `udp:PORT` or `udp:PORT:interface=ADDRESS`.
+        answer_timeout: seconds that a silent peer is remembered and can be answered.
+        max_peers: peers remembered at a time; for a new one the longest silent is forgotten.
+    """
 
     endpoints: list[str] = field(default_factory=lambda: ["udp:9999"])
     answer_timeout: float = field(default=60.0, metadata={"min": 0.1})
@@ -25,7 +32,7 @@ class UdpServer(ProtocolServer):
     Settings = UdpSettings
 
     async def listen(self) -> None:
-        self.peers: dict[object, Connection] = {}
+        self.peers: OrderedDict[tuple[_Socket, tuple[str, int]], Connection] = OrderedDict()  # longest silent first
         self.receive_on(self.settings.endpoints, lambda: _Socket(self), "udp")
 
     def deliver(self, connection: Connection, message: Message) -> None:
@@ -33,11 +40,14 @@ class UdpServer(ProtocolServer):
         if not isinstance(data, bytes) or len(data) > 65_507:  # 65 535 less the headers of IP and UDP (RFC 768)
             return self.unfit(connection, "data must be at most 65507 bytes")
         socket, client = connection.state
-        socket.transport.write(data, client)
+        try:
+            socket.transport.write(data, client)
+        except OSError:  # a forged address, such as one with port 0, takes nothing
+            self.stats["unsent_datagrams"] += 1
 
-    def timed_out(self, connection: Connection) -> None:
-        del self.peers[connection.state]
-        self.close(connection)
+    def close(self, connection: Connection) -> None:
+        self.peers.pop(connection.state, None)
+        super().close(connection)
 
     async def drain(self, grace: float) -> None:
         """Wait for nothing: no socket is open any more that an answer could leave by."""
@@ -49,11 +59,11 @@ class _Socket(DatagramProtocol):
 
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
         server, seconds = self.server, self.server.settings.answer_timeout
-        if (peer := server.peers.get((self, addr))) is None:
-            if len(server.peers) >= server.settings.max_peers:  # addresses are easily forged
-                server.stats["dropped_datagrams"] += 1
-                return
-            peer = server.peers[self, addr] = server.open((self, addr))
+        peer = server.peers.pop((self, addr), None) or server.open((self, addr))
+        server.peers[self, addr] = peer
+        if len(server.peers) > server.settings.max_peers:  # addresses are easily forged
+            server.stats["forgotten_peers"] += 1
+            server.close(next(iter(server.peers.values())))
         server.set_timer(peer, seconds)
         message = {"reply_channel": peer.reply_channel, "data": datagram, "client": list(addr)}
         server.publish("udp.receive", message, peer, expiry=seconds)
