@@ -89,7 +89,8 @@ class Claims:
     def end(self, claim: Claim) -> None:
         """Stop renewing a claim; its outcome or its release is in a flush."""
         with self._mutex:
-            self._active.pop(claim.key, None)
+            if self._active.get(claim.key) is claim:  # it may be claimed again by now, in another thread
+                del self._active[claim.key]
 
     def due(self) -> float:
         """Return when the next renewal is due; infinity where nothing is claimed."""

@@ -412,7 +412,8 @@ class _Helper:
                 due = min(due, place.consuming.due())
             if place.flusher.due() <= now and not place.flusher.try_flush():
                 due = min(due, now + HOLD)  # its thread is at it
-            due = min(due, place.flusher.due())
+            else:
+                due = min(due, place.flusher.due())
         return due
 
 

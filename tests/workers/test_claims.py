@@ -177,6 +177,22 @@ def test_a_claim_is_renewed_each_5_s(layer: MemoryLayer, clock: ManualClock) -> 
     assert isinstance(Claims(layer, print).take("email.receive", "mail-1"), Claim)
 
 
+def test_ending_a_claim_twice_ends_no_later_one(layer: MemoryLayer) -> None:
+    """A thread that was given up may end its claim long after its helper did."""
+    claims = Claims(layer, print)
+    first = claims.take("email.receive", "mail-1")
+    assert isinstance(first, Claim)
+    claims.end(first)
+    layer.delete_state(first.key)
+    second = claims.take("email.receive", "mail-1")
+    assert isinstance(second, Claim)
+    claims.end(first)
+    assert claims.due() < float("inf")
+    claims.end(second)
+    claims.end(second)
+    assert claims.due() == float("inf")
+
+
 def test_a_claim_that_lapsed_is_not_renewed_over_anothers(
     layer: MemoryLayer, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -622,6 +622,26 @@ def test_a_consumer_that_took_too_long_has_failed(bench: MakeBench, layer: Memor
     assert slow.__name__ == "slow"
 
 
+def test_only_a_consumer_that_is_late_is_given_up(bench: MakeBench, clock: Any) -> None:
+    given_up: list[bool] = []
+
+    @timeout(5)
+    def consumer(message: Message) -> None:
+        consuming = worker.worker._places[0].consuming
+        given_up.append(consuming.abandon())
+        clock.advance(5)
+        given_up.append(consuming.abandon())
+        given_up.append(consuming.abandon())
+
+    worker = bench(route("x", consumer))
+    worker.run()
+    assert worker.worker._places[0].consuming.abandon() is False
+    worker.send("x")
+    worker.worker.step()
+    assert given_up == [False, True, False]
+    assert worker.stats["failures"] == 1
+
+
 def test_an_async_consumer_is_cancelled(bench: MakeBench, layer: MemoryLayer) -> None:
     cancelled: list[int] = []
 

@@ -395,6 +395,49 @@ def test_due(layer: MemoryLayer, clock: ManualClock) -> None:
     assert (flusher.due(), flusher.busy()) == (float("inf"), False)
 
 
+def test_one_flush_at_a_time(layer: MemoryLayer, clock: ManualClock) -> None:
+    tried: list[bool] = []
+    flusher = Flusher(layer, clock.advance, print)
+    real = layer._run
+
+    def run(calls: Any) -> Any:
+        tried.append(flusher.try_flush())
+        return real(calls)
+
+    layer._run = run  # type: ignore[method-assign]
+    batch = layer.batch()
+    batch.send("x", {})
+    flusher.put(batch.calls)
+    assert flusher.try_flush()
+    assert tried == [False]
+
+
+def test_endings_are_bounded(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trunkline.workers.full_channels._MOST_ENDINGS", 2)
+    layer = MemoryLayer(clock=clock, channel_capacity={"http.reply*": 1})
+    worker = Bench(layer, clock, [route("http.request", lambda message: message.reply("x"))])
+    for n in range(6):
+        worker.request(local=str(n))
+    worker.run()
+    worker.advance(2.2)
+    assert worker.stats["dropped_full"] == 5 + 3
+    arrived = []
+    while found := worker.taken(REPLIES):
+        arrived += [(name[-1], message["status"]) for name, message in found]
+        worker.advance(0.2)
+    assert arrived == [("0", 200), ("4", 500), ("5", 500)]
+
+
+def test_many_waiting_sends_leave_in_growing_batches(clock: ManualClock) -> None:
+    layer = MemoryLayer(clock=clock, channel_capacity={"full": 100})
+    worker = Bench(layer, clock, [route("x", sending(*[("full", n) for n in range(190)]))])
+    worker.send("x")
+    worker.run()
+    assert numbers(worker.taken("full")) == list(range(100))
+    worker.advance(0.1)
+    assert numbers(worker.taken("full")) == list(range(100, 190))
+
+
 def test_a_traceback_that_cannot_be_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     import traceback
 

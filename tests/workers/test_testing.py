@@ -23,6 +23,7 @@ from trunkline import (
     retry,
     route,
 )
+from trunkline.layer import LayerUnavailable
 from trunkline.layer.testing import ManualClock
 from trunkline.workers.testing import Client, Closed, Refused
 from trunkline.workers.testing import plugin as trunkline_plugin
@@ -410,6 +411,24 @@ def test_consumers_that_never_come_to_an_end() -> None:
     client.layer.send("x", {})
     with pytest.raises(RuntimeError, match="does one send to its own channel"):
         client.settle()
+
+
+def test_a_client_can_be_closed() -> None:
+    client = Client([route("x", say)])
+    client.close()
+    with pytest.raises(LayerUnavailable):
+        client.layer.send("x", {})
+
+
+def test_replies_to_nobody_are_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    """Replies of closed sockets and to nobody are ignored, as servers do."""
+    client = Client(chat())
+    ann = client.websocket("/room")
+    ann.close()
+    client.layer.send("http.reply.client!1", {"text": "too late"})
+    client.layer.send("http.reply.client!nobody", {"text": "to nobody"})
+    client.settle()
+    assert caplog.records == []
 
 
 def test_options_of_the_layer() -> None:
