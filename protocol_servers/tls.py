@@ -17,7 +17,7 @@ class _Files:
         self._certificate = certificate
         self._key = key
         self._seen: object = self._look()
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(certificate, key, _no_password)
 
     def _look(self) -> object:
         seen: list[object] = []
@@ -37,12 +37,17 @@ class _Files:
             try:
                 # A fresh context: a pair that is half written must not spoil the one in use.
                 context = _new_context()
-                context.load_cert_chain(self._certificate, self._key)
+                context.load_cert_chain(self._certificate, self._key, _no_password)
                 self._context = context
                 _log.info("read the changed certificate %s", self._certificate)
             except OSError as error:
                 _log.warning("changed certificate %s cannot be used, the old one stays: %s", self._certificate, error)
         connection.context = self._context
+
+
+def _no_password() -> str:
+    # Without this OpenSSL asks on the terminal and waits, the whole loop with it.
+    raise OSError("the key is locked with a password; store it without one")
 
 
 def _new_context() -> ssl.SSLContext:
@@ -61,7 +66,7 @@ def server_context(certificate: str, key: str | None = None) -> ssl.SSLContext:
         key: Path of a PEM file with the private key; ``certificate`` holds it too when None.
 
     Raises:
-        OSError: A file cannot be read, or (``ssl.SSLError``) the two do not make a pair.
+        OSError: A file cannot be read, the key is locked, or (``ssl.SSLError``) the two do not make a pair.
     """
     context = _new_context()
     context.sni_callback = _Files(context, certificate, key or certificate).client_hello

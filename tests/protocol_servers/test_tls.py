@@ -99,6 +99,26 @@ def test_what_cannot_be_used_is_an_error_at_once(files: Any, other_certificate: 
         server_context(str(files.certificate), str(other_certificate.key))
 
 
+def test_a_locked_key_is_an_error_and_nobody_is_asked_for_its_password(
+    files: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    from cryptography.hazmat.primitives import serialization
+
+    context = server_context(str(files.certificate), str(files.key))
+    key: Any = serialization.load_pem_private_key(files.key.read_bytes(), None)
+    files.key.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+    with pytest.raises(OSError, match="the key is locked with a password; store it without one"):
+        server_context(str(files.certificate), str(files.key))
+    assert presented(context) == der(files.certificate)
+    assert "the key is locked" in caplog.text
+
+
 def test_old_versions_are_refused(files: Any) -> None:
     context = server_context(str(files.certificate), str(files.key))
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
