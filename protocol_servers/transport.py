@@ -352,8 +352,22 @@ class LoopTransport(asyncio.Protocol):
     def _use(self, transport: Any) -> None:
         self._transport = transport
         transport.set_write_buffer_limits(HIGH_WATER)
-        self.write = transport.write
-        self.writeSequence = transport.writelines
+        if transport is self._plain:
+            self.write = transport.write
+            self.writeSequence = transport.writelines
+        else:
+            self.write = self._write_tls
+            self.writeSequence = self._write_tls_sequence
+
+    def _write_tls(self, data: bytes) -> None:
+        """Write, or close if the peer ended TCP but not TLS: uvloop then drops and logs each write, and tells nobody."""
+        if self._plain.is_closing():
+            self.eof_received()
+        else:
+            self._transport.write(data)
+
+    def _write_tls_sequence(self, data: Iterable[bytes]) -> None:
+        self._write_tls(b"".join(data))  # as one TLS record
 
     def _serve(self) -> None:
         """Build the protocol and give it the connection."""
