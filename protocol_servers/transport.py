@@ -360,7 +360,7 @@ class LoopTransport(asyncio.Protocol):
             self.writeSequence = self._write_tls_sequence
 
     def _write_tls(self, data: bytes) -> None:
-        """Write, or close if the peer ended TCP but not TLS: uvloop then drops and logs each write, and tells nobody."""
+        """Write, or close if the peer ended TCP but not TLS: uvloop tells nobody, and drops and logs each write."""
         if self._plain.is_closing():
             self.eof_received()
         else:
