@@ -60,7 +60,7 @@ class Held:
             TypeError: the name or the message cannot travel.
         """
         batch = self._room()
-        batch.send(name, dict(content), **options)
+        batch.send(name, content if type(content) is dict else dict(content), **options)
         self._weigh(batch)
         self.note_answer(name, content)
 

@@ -54,25 +54,29 @@ class Message:
         return f"<Message on {self._channel}: {', '.join(self.content)}>"
 
     def __getitem__(self, key: str) -> Any:
-        """Return a key's value; a documented key that is absent gives its default.
+        """Return a key's value; a documented key that is absent, or None, gives its default.
 
         Raises:
             KeyError: the message has no such key, and its format none with a default.
         """
+        value = self.content.get(key)
+        if value is not None:
+            return value
+        form = message_formats.get(self._channel)
         try:
-            return self.content[key]
+            if form is not None:
+                return form.default_of(key)
         except KeyError:
-            form = message_formats.get(self._channel)
-            if form is None:
-                raise
-            return form.default_of(key)
+            pass
+        return self.content[key]
 
     def __contains__(self, key: object) -> bool:
         return key in self.content
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return a key's value, or `default` where it is absent."""
-        return self.content.get(key, default)
+        """Return a key's value, or `default` where it is absent or None."""
+        value = self.content.get(key)
+        return default if value is None else value
 
     @property
     def layer(self) -> Layer:

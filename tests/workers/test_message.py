@@ -20,12 +20,14 @@ MakeBench = Callable[..., Bench]
 
 
 def test_keys_and_documented_defaults(layer: MemoryLayer) -> None:
-    message = Message({"path": "/x", "own": 1}, "http.request", layer)
+    message = Message({"path": "/x", "own": 1, "body": None, "nothing": None}, "http.request", layer)
     assert message["path"] == "/x"
     assert message["scheme"] == "http"
     assert message["body"] == b""
     assert message["client"] is None
     assert message["own"] == 1
+    assert message["nothing"] is None
+    assert message.get("nothing", "x") == "x"
     assert message.get("scheme") is None
     assert message.get("scheme", "x") == "x"
     assert ("path" in message, "scheme" in message) == (True, False)
@@ -34,7 +36,7 @@ def test_keys_and_documented_defaults(layer: MemoryLayer) -> None:
             message[key]
     with pytest.raises(KeyError):
         Message({}, "jobs")["n"]
-    assert repr(message) == "<Message on http.request: path, own>"
+    assert repr(message) == "<Message on http.request: path, own, body, nothing>"
 
 
 def test_channels_of_a_message(layer: MemoryLayer) -> None:
