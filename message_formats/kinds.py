@@ -124,6 +124,11 @@ class Text:
             raise Unfit(self.text, told(value))
         if self._forbidden is not None and self._forbidden(value):
             raise Unfit(self.text, told(value))
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise Unfit(f"{self.text} without lone surrogates", told(value)) from None
 
     def schema(self, refer: Refer) -> dict[str, Any]:
         schema: dict[str, Any] = {"type": "string"}
@@ -249,9 +254,11 @@ class Anything:
     text = "any value that can travel"
 
     def check(self, value: Any, strict: bool) -> None:
-        if value is None or isinstance(value, (str, bytes, bool)):
+        if value is None or isinstance(value, (bytes, bool)):
             return
-        if isinstance(value, int):
+        if isinstance(value, str):
+            _TEXT.check(value, strict)
+        elif isinstance(value, int):
             _INTEGER.check(value, strict)
         elif isinstance(value, float):
             _NUMBER.check(value, strict)
@@ -479,7 +486,8 @@ class Record:
         return refer(self)
 
 
+_TEXT = Text()
 _INTEGER = Integer()
 _NUMBER = Number()
-_ANY_DICT = DictOf(Text(), Anything())
+_ANY_DICT = DictOf(_TEXT, Anything())
 _ANY_LIST = ListOf(Anything())

@@ -13,7 +13,7 @@ from .reply_mail import compose
 
 _HeaderName = Annotated[str, Characters(r"^!-9;-~", "header name", empty=False)]
 _Headers = dict[_HeaderName, Line]
-_Code = Annotated[int, Range(200, 599)]
+_Code = Annotated[int, Range(200, 599, without=(range(300, 400),))]
 
 _ADDRESS = "The recipient, its domain in lower case, as in the envelope."
 _FROM = "The envelope sender; absent for the null sender, that is, for a bounce."

@@ -41,6 +41,8 @@ def test_tuples_become_lists() -> None:
         ({"a": float("nan")}, "a: expected float (finite); got nan"),
         ([float("-inf")], "[0]: expected float (finite); got -inf"),
         ([2**63], "[0]: expected int of at most 64 bits; got 9223372036854775808"),
+        ({"a": ["\ud800"]}, r"a[0]: expected str without lone surrogates; got '\ud800'"),
+        ({"\udfff": 1}, r"message: expected keys of kind str without lone surrogates; got '\udfff'"),
         (
             bytearray(b"x"),
             "message: expected None, bool, int, float, str, bytes, list or dict; got an object of type bytearray",
@@ -64,6 +66,7 @@ BYTES = 'expected bytes as {"$bytes": "<base64>"}, with nothing beside; got'
         ('[[{"$bytes": "e A=="}]]', f"[0][0]: {BYTES} 'e A=='"),
         ('{"a": [{"$b": 1}]}', """a[0]: expected a key that begins with "$" to have a second one; got '$b'"""),
         ('{"a": NaN}', "a: expected float (finite); got nan"),
+        (r'{"a": "\ud83d"}', r"a: expected str without lone surrogates; got '\ud83d'"),
         ('{"a": 1e999}', "a: expected float (finite); got inf"),
         ('{"a\\n": 18446744073709551616}', r"'a\n': expected int of at most 64 bits; got 18446744073709551616"),
     ],
