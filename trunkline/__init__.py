@@ -73,7 +73,7 @@ _LAYER = ("ChannelFull", "Layer", "LayerError", "LayerUnavailable", "MessageTooL
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for, so that a part of the house loads without the others (PEP 562)."""
+    """Import a public name when it is first asked for, so that one room loads without the others (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     room = ".layer" if name in _LAYER else ".message_formats" if name == "FormatError" else ".workers"

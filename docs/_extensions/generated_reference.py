@@ -1,6 +1,7 @@
 """Writes the reference pages that are generated from code, so that nothing is documented twice.
 
-Formats come from the typed definitions, settings from the servers' settings classes, the command line from its own parsers.
+Formats come from the typed definitions, settings from the servers' settings classes, the command line from its own
+parsers.
 """
 
 from pathlib import Path

@@ -10,7 +10,7 @@ from trunkline.workers.testing import Client, Refused
 
 def line_of(text: str) -> dict[str, str]:
     """The line a browser was sent, without its random id."""
-    line = json.loads(text)
+    line: dict[str, str] = json.loads(text)
     assert len(line.pop("id")) == 16
     return line
 

@@ -3,7 +3,6 @@
 import re
 import sys
 import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,11 @@ def blocks(page: Path) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def hello(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def hello(monkeypatch: pytest.MonkeyPatch) -> None:
     """Offer the README's hello.py as the module that other examples import."""
     module = types.ModuleType("hello")
     exec(compile(blocks(ROOT / "README.md")[0], "hello.py", "exec"), module.__dict__)  # noqa: S102
     monkeypatch.setitem(sys.modules, "hello", module)
-    yield
 
 
 def namespace_of(page: Path) -> dict[str, Any]:

@@ -75,9 +75,10 @@ class Demo:
             self._reader.join(WAIT)
 
     def mail(self, to: str, *options: str, body: str = "My printer is on fire.") -> subprocess.CompletedProcess[str]:
+        server = ["--server", "127.0.0.1", "--port", str(self.smtp)]
+        mail = ["--to", to, "--from", "eve@example.org", "--header", "Subject: Fire", "--body", body]
         return subprocess.run(
-            [needs("swaks"), "--server", "127.0.0.1", "--port", str(self.smtp), "--to", to, "--from", "eve@example.org"]
-            + ["--header", "Subject: Fire", "--body", body, *options],
+            [needs("swaks"), *server, *mail, *options],
             capture_output=True,
             text=True,
             timeout=WAIT,
