@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trunkline.protocol_servers.spool import Spool, SpoolFull
@@ -111,6 +111,7 @@ def test_closing_forgets_and_may_be_repeated() -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.one_of(st.binary(max_size=30), st.integers(0, 40)), max_size=60),
     st.integers(0, 20),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trunkline.protocol_servers.timers import Timer, TimerWheel
@@ -136,6 +136,7 @@ def test_a_timer_that_does_not_say_what_is_due_is_an_error(wheel: TimerWheel) ->
         Timer().fire()
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.one_of(
