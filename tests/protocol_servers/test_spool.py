@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from typing import Any
 
 import pytest
@@ -49,24 +50,27 @@ def test_over_the_limit_nothing_is_added() -> None:
     assert spool.read(100) == b"abc"
 
 
-def test_a_reader_who_never_catches_up_does_not_make_the_file_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    highest = 0
-    pwrite = os.pwrite
+def test_a_reader_who_never_catches_up_does_not_fill_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    files: list[Any] = []
+    make = tempfile.TemporaryFile
 
-    def watched(fd: int, data: Any, at: int) -> int:
-        nonlocal highest
-        highest = max(highest, at + len(data))
-        return pwrite(fd, data, at)
+    def watched(**options: Any) -> Any:
+        files.append(make(**options))
+        return files[-1]
 
-    monkeypatch.setattr(os, "pwrite", watched)
-    spool = Spool(memory=0, limit=1000)
+    monkeypatch.setattr(tempfile, "TemporaryFile", watched)
+    spool = Spool(memory=0, file_size=300)
     spool.write(b"x" * 500)
+    most = 0
     for number in range(1000):
         spool.write(number.to_bytes(2, "big") * 50)
         spool.read(100)
+        files = [file for file in files if not file.closed]
+        most = max(most, sum(os.fstat(file.fileno()).st_size for file in files))
     assert spool.size == 500
     assert spool.read(500) == b"".join(number.to_bytes(2, "big") * 50 for number in range(995, 1000))
-    assert highest <= 1000
+    assert 500 <= most <= 1000
+    assert all(file.closed for file in files)
 
 
 def test_a_full_disk_is_said_and_loses_nothing_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,8 +92,10 @@ def test_a_full_disk_is_said_and_loses_nothing_before_it(monkeypatch: pytest.Mon
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "pwrite", broken)
+    before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(OSError, match="Input/output error"):
         spool.write(b"klm")
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_file_that_was_cut_short_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,9 +122,10 @@ def test_closing_forgets_and_may_be_repeated() -> None:
     st.lists(st.one_of(st.binary(max_size=30), st.integers(0, 40)), max_size=60),
     st.integers(0, 20),
     st.integers(20, 60),
+    st.integers(1, 30),
 )
-def test_it_is_a_queue_of_bytes(steps: list[bytes | int], memory: int, limit: int) -> None:
-    spool, model = Spool(memory, limit), b""
+def test_it_is_a_queue_of_bytes(steps: list[bytes | int], memory: int, limit: int, file_size: int) -> None:
+    spool, model = Spool(memory, limit, file_size), b""
     for step in steps:
         if isinstance(step, int):
             expected, model = model[:step], model[step:]
