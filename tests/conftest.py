@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +35,22 @@ def reactor_thread() -> Iterator[ReactorThread]:
     running = ReactorThread()
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def peer() -> Callable[[str], str]:
+    """Find a real peer's program: a missing one fails in CI and skips elsewhere, saying which package it wants."""
+
+    def find(program: str) -> str:
+        path = shutil.which(program)
+        if path is None:
+            missing = f"{program} is missing: apt-get install {program}"
+            if os.environ.get("CI"):
+                pytest.fail(missing)
+            pytest.skip(missing)
+        return path
+
+    return find
 
 
 class Certificate(NamedTuple):

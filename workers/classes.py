@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class BaseConsumer:
-    """A consumer with a method for each channel; a new object consumes each message.
+    """A consumer with a method for each channel; a new object consumes each message::
 
         class Counter(BaseConsumer):
             method_mapping = {"chat.message": "said", "chat.join": "joined"}
