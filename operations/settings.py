@@ -208,7 +208,7 @@ class _Loading:
     def _channels(self) -> dict[str, ChannelSettings]:
         patterns = self._document.get("channels", {})
         if not isinstance(patterns, dict):
-            self.problems.append(f"{place(self._file, 'channels')}: expected tables, [channels.\"email.*\"]")
+            self.problems.append(f'{place(self._file, "channels")}: expected tables, [channels."email.*"]')
             return {}
         channels = {}
         for pattern, rows in patterns.items():
@@ -217,7 +217,7 @@ class _Loading:
                 self.problems.append(f"{where}: expected a table with capacity and expiry")
                 continue
             if any(isinstance(value, dict) for value in rows.values()):
-                self.problems.append(f"{where}: a channel pattern is written in quotes: [channels.\"email.*\"]")
+                self.problems.append(f'{where}: a channel pattern is written in quotes: [channels."email.*"]')
                 continue
             channels[pattern] = self._reader.table(ChannelSettings, wrapped(rows, where), where) or ChannelSettings()
         return channels

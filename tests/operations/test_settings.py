@@ -160,11 +160,15 @@ def test_empty_layer_in_the_environment_is_unset(write: Write) -> None:
         ("[web.static]\nprefx = ''", "[web.static] prefx: unknown key; did you mean prefix?"),
         ("laier = ''", "laier: unknown key; did you mean layer?"),
         ("[wbe]\n", "wbe: unknown key; did you mean web?"),
-        ('["odd\\nkey"]', '"odd\\nkey": unknown key; '
-         "what can stand here: channels, layer, needy, routing, web, worker"),
+        (
+            '["odd\\nkey"]',
+            '"odd\\nkey": unknown key; what can stand here: channels, layer, needy, routing, web, worker',
+        ),
         ("[web]\nendpoints = 'tcp:1'", "[web] endpoints: expected a list in brackets, got 'tcp:1'"),
-        ("[web]\nendpoints = ['a', 1]", "[web] endpoints, item 2: expected a text in quotes or "
-         '{ env = "NAME" } or { file = "path" }, got 1'),
+        (
+            "[web]\nendpoints = ['a', 1]",
+            '[web] endpoints, item 2: expected a text in quotes or { env = "NAME" } or { file = "path" }, got 1',
+        ),
         ("[web]\nresponse_timeout = 'x'", "[web] response_timeout: expected a number, got 'x'"),
         ("[web]\nresponse_timeout = inf", "[web] response_timeout: expected a number, got inf"),
         ("[web]\nresponse_timeout = 0", "[web] response_timeout: must be at least 1, got 0"),
@@ -176,20 +180,28 @@ def test_empty_layer_in_the_environment_is_unset(write: Write) -> None:
         ("[web]\norigins = 'x'", "[web] origins: expected a list or true or false, got 'x'"),
         ("[web]\nstatic = 1", "[web] static: expected a table, got 1"),
         ("[web]\nnames = {a = 'x'}", "[web.names] a: expected a whole number, got 'x'"),
-        ("[web]\npassword = 1", '[web] password: expected a text in quotes or { env = "NAME" } or { file = "path" }, '
-         "got something else"),
-        ("[web]\npassword = {env = 1}", '[web] password: expected a text in quotes or { env = "NAME" } or '
-         '{ file = "path" }'),
+        (
+            "[web]\npassword = 1",
+            '[web] password: expected a text in quotes or { env = "NAME" } or { file = "path" }, got something else',
+        ),
+        (
+            "[web]\npassword = {env = 1}",
+            '[web] password: expected a text in quotes or { env = "NAME" } or { file = "path" }',
+        ),
         ("[web]\nproxy = true\nendpoints = []", "[web]: proxy needs endpoints"),
         ("web = 1", "web: expected a table, [web]"),
         ("[needy]", "[needy] address: is required"),
         ("channels = 1", 'channels: expected tables, [channels."email.*"]'),
         ("[channels]\n'a.*' = 1", '[channels."a.*"]: expected a table with capacity and expiry'),
-        ("[channels.email.receive]\ncapacity = 1", "[channels.email]: a channel pattern is written in quotes: "
-         '[channels."email.*"]'),
+        (
+            "[channels.email.receive]\ncapacity = 1",
+            '[channels.email]: a channel pattern is written in quotes: [channels."email.*"]',
+        ),
         ("[channels.x]\ncapacity = 0", "[channels.x] capacity: must be at least 1, got 0"),
-        ("[channels.x]\ndurable = true", "[channels.x]: durable = true needs an engine that stores messages; "
-         "this version has none"),
+        (
+            "[channels.x]\ndurable = true",
+            "[channels.x]: durable = true needs an engine that stores messages; this version has none",
+        ),
         ("[irc.libera]\nnick = 'x'", "[irc]: this version of Trunkline has no IRC server"),
         ("[slack.acme]\n", "[slack]: this version of Trunkline has no Slack server"),
         ("[lmtp]\n", "[lmtp]: this version of Trunkline has no LMTP server"),

@@ -100,9 +100,7 @@ async def _serve(
     def stopping() -> None:
         tell("stopping; a second Ctrl-C ends at once")
 
-    return await Process(
-        servers, worker, drain=DRAIN, grace=wanted.grace, ready=ready, stopping=stopping
-    ).main()
+    return await Process(servers, worker, drain=DRAIN, grace=wanted.grace, ready=ready, stopping=stopping).main()
 
 
 def _teller(arguments: argparse.Namespace) -> Callable[[str], None]:
