@@ -87,9 +87,17 @@ class TimerWheel:
         self._handle: _Handle | None = None
 
     def set(self, timer: Timer, seconds: float) -> None:
-        """Let ``timer`` fire ``seconds`` from now, and no longer when it was set to before."""
-        timer.deadline = deadline = self._clock() + seconds
+        """Let ``timer`` fire ``seconds`` from now, and no longer when it was set to before.
+
+        Raises:
+            ValueError: ``seconds`` is not a number.
+            OverflowError: ``seconds`` is infinite.
+        """
+        if seconds < 0:
+            seconds = 0  # a slot of the past would come round at once, again and again if the timer sets itself
+        deadline = self._clock() + seconds
         number = int(deadline / self._tick) + 1
+        timer.deadline = deadline
         slot = timer._slot
         if slot is not None:
             if slot.number <= number:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +59,39 @@ def test_a_deadline_moved_to_earlier_fires_earlier_and_only_once(wheel: TimerWhe
     manual.advance(1.1)
     assert len(called) == 1
     manual.advance(100)
+    assert len(called) == 1
+
+
+def test_a_timer_that_always_sets_itself_to_the_past_lets_the_loop_turn(wheel: TimerWheel, manual: Any) -> None:
+    class Eager(Timer):
+        fired = 0
+
+        def fire(self) -> None:
+            self.fired += 1
+            wheel.set(self, -60)
+
+    timer = Eager()
+    wheel.set(timer, -60)
+    manual.advance(1)
+    assert 10 <= timer.fired <= 21
+
+
+def test_a_time_beyond_all_others_waits(wheel: TimerWheel, manual: Any) -> None:
+    called: list[int] = []
+    wheel.call_later(1e300, lambda: called.append(1))
+    manual.advance(1e12)
+    assert called == []
+
+
+@pytest.mark.parametrize("seconds", [math.nan, math.inf, -math.nan])
+def test_what_is_no_time_is_refused_and_the_old_deadline_stands(wheel: TimerWheel, manual: Any, seconds: float) -> None:
+    called: list[float] = []
+    call = wheel.call_later(5, lambda: called.append(manual.now))
+    with pytest.raises((ValueError, OverflowError)):
+        call.postpone(seconds)
+    manual.advance(4.9)
+    assert called == []
+    manual.advance(0.2)
     assert len(called) == 1
 
 
