@@ -16,8 +16,9 @@ from .charsets import clean, cut, decode
 
 Defect = Callable[[str], None]
 
-# A name and its value with folded lines (RFC 5322 section 2.2), lines ended by LF or CRLF.
-_FIELD = re.compile(rb"([!-9;-~]{1,998})[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)(?:\n|\Z)")
+# A name, and the line end after its value with folded lines (RFC 5322 section 2.2), lines ended by LF or CRLF.
+_FIELD_NAME = re.compile(rb"([!-9;-~]{1,998})[ \t]*+:")
+_FIELD_END = re.compile(rb"\n(?![ \t])")
 _BLANK_LINE = re.compile(rb"\r?\n")
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"[\r\n\0]+")
@@ -26,7 +27,7 @@ _ENCODED_WORD = re.compile(r"=\?([^?*\s]{1,60})(?:\*[^?\s]*)?\?([bBqQ])\?([^?]*)
 _NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
 _MIME_TYPE = re.compile(r"([a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127})[ \t]*(?:;|\Z)", re.IGNORECASE)
 _TOKEN = re.compile(r"[ \t]*([a-z0-9!#$&^_.+-]{1,127})", re.IGNORECASE)
-_PARAMETER = re.compile(r';[ \t]*([^\s=;"*]{1,60})(?:\*(\d{1,3}))?(\*)?[ \t]*=[ \t]*(?:"((?:[^"\\]++|\\.)*+)"|([^;]*))')
+_PARAMETER = re.compile(r';[ \t]*([^\s=;"*]{1,60})(?:\*(\d{1,3}))?(\*)?[ \t]*=[ \t]*(?:"((?:[^"\\]++|\\.)*)"|([^;]*))')
 _ESCAPED = re.compile(r"\\(.)")
 
 _WITH_PARAMETERS = ("content-type", "content-disposition")
@@ -57,15 +58,17 @@ def fields(
         position = data.find(b"\n", start, end) + 1 or end
     stop = position + limit
     while True:
-        field = _FIELD.match(data, position, end)
-        if field is None:
+        name = _FIELD_NAME.match(data, position, end)
+        if name is None:
             break
-        if field.end() > stop or len(found) == count:
+        line_end = _FIELD_END.search(data, name.end(), end)
+        after = line_end.end() if line_end else end
+        if after > stop or len(found) == count:
             defect(f"headers over {limit} bytes or {count} fields, the rest left out")
             blank = _END_OF_HEAD.search(data, position, end)
             return found, blank.end() if blank else end
-        found.append((field[1].decode("ascii"), field[2]))
-        position = field.end()
+        found.append((name[1].decode("ascii"), data[name.end() : line_end.start() if line_end else end]))
+        position = after
     blank_line = _BLANK_LINE.match(data, position, end)
     if blank_line:
         return found, blank_line.end()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from .charsets import cut
 
 _MARKUP = re.compile(r"<(?:(/?)([a-zA-Z][a-zA-Z0-9]*+)|[!?/])")
-_TAG_END = re.compile(r"""[^>"']*+(?:(?:"[^"]*+"|'[^']*+')[^>"']*+)*+>""")
+_TAG_END = re.compile(r"""[^>"']*+(?:(?:"[^"]*+"|'[^']*+')[^>"']*+)*>""")
 _HREF = re.compile(r"""\shref\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'>]++))""", re.IGNORECASE)
 _ALT = re.compile(r"""\salt\s*+=\s*+(?:"([^"]*+)"|'([^']*+)')""", re.IGNORECASE)
 _SPACE = re.compile(r"[ \t\r\n\f]+")

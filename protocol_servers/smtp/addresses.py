@@ -1,6 +1,6 @@
 """Paths and parameters of MAIL and RCPT, by the grammar of RFC 5321 section 4.1.2, with RFC 6531 for non-ASCII.
 
-The whole command line is bounded before it comes here. No pattern can take back what another took, so matching is
+The whole command line is bounded before it comes here. What one part took, the next cannot match, so matching is
 linear.
 """
 
@@ -12,15 +12,15 @@ from typing import NamedTuple
 
 _ATOM = r"[^\x00-\x20\x7f\"(),.:;<>@\[\\\]]++"
 _LETTER = r"[A-Za-z0-9\x80-\U0010ffff]"
-_LABEL = rf"{_LETTER}(?:-*+{_LETTER})*+"
-_DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*+"
-_QUOTED = r'"(?:[^\x00-\x1f\x7f"\\]|\\[\x20-\x7e])*+"'
-_LOCAL = rf"{_ATOM}(?:\.{_ATOM})*+|{_QUOTED}"
+_LABEL = rf"{_LETTER}(?:-*+{_LETTER})*"
+_DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*"
+_QUOTED = r'"(?:[^\x00-\x1f\x7f"\\]|\\[\x20-\x7e])*"'
+_LOCAL = rf"{_ATOM}(?:\.{_ATOM})*|{_QUOTED}"
 _PATH = re.compile(
-    rf"<(?:@{_DOMAIN}(?:,@{_DOMAIN})*+:)?(?P<local>{_LOCAL})@(?P<domain>{_DOMAIN}|\[[^\x00-\x20\x7f-\xff\[\\\]]++\])>"
+    rf"<(?:@{_DOMAIN}(?:,@{_DOMAIN})*:)?(?P<local>{_LOCAL})@(?P<domain>{_DOMAIN}|\[[^\x00-\x20\x7f-\xff\[\\\]]++\])>"
 )
 _POSTMASTER = re.compile(r"<postmaster>", re.IGNORECASE)
-_DOT_STRING = re.compile(rf"{_ATOM}(?:\.{_ATOM})*+")
+_DOT_STRING = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _QUOTED_PAIR = re.compile(r"\\(.)")
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([^\x00-\x20\x7f=]++))?")
 _WHOLE_DOMAIN = re.compile(_DOMAIN)
