@@ -102,7 +102,7 @@ class TimerWheel:
         if slot is not None:
             if slot.number <= number:
                 return
-            slot.discard(timer)
+            self.clear(timer)
         self._put(timer, number)
 
     def clear(self, timer: Timer) -> None:
@@ -110,6 +110,8 @@ class TimerWheel:
         slot = timer._slot
         if slot is not None:
             slot.discard(timer)
+            if not slot:
+                slot.clear()  # an emptied set keeps its memory, and a slot may be a minute away
             timer._slot = None
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> Call:

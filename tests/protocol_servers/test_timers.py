@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -121,6 +122,17 @@ def test_slots_of_cancelled_calls_are_given_up_in_one_wake(wheel: TimerWheel, ma
         wheel.call_later(1 + step, lambda: None).cancel()
     manual.advance(2)
     assert (manual.wakes, manual.scheduled()) == (1, 0)
+
+
+def test_cancelled_calls_leave_no_memory_behind_until_their_time(wheel: TimerWheel) -> None:
+    tracemalloc.start()
+    try:
+        for second in range(20):
+            for call in [wheel.call_later(60 + second, list) for _ in range(1000)]:
+                call.cancel()
+        assert tracemalloc.get_traced_memory()[0] < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_failing_timer_is_logged_and_hurts_no_other(
