@@ -54,7 +54,7 @@ class WebsocketReply(TypedDict):
     """Something for one connection, or, sent to a group, for many.
 
     Before the handshake is answered, `accept` or data answers it, and `close` alone refuses it; messages to groups
-    wait for the answer. After it, data is sent, then `close` closes.
+    wait for the answer. After it, data is sent, then `close` closes. A message with both `text` and `bytes` is ignored.
     """
 
     accept: NotRequired[

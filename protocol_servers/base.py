@@ -25,10 +25,11 @@ from .timers import TimerWheel
 if TYPE_CHECKING:
     from twisted.internet.protocol import DatagramProtocol
 
+__all__ = ["Connection", "Message", "ProtocolServer", "Refusal"]
+
 Message = dict[str, Any]
 
 _FAREWELL_TURNS = 10  # in which protocols learn that their connection was cut, and publish so
-__all__ = ["Connection", "Message", "ProtocolServer", "Refusal"]
 
 
 class ProtocolServer:
