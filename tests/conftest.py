@@ -24,9 +24,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import hypothesis
 import pytest
 
 from trunkline.protocol_servers.testing import ReactorThread
+
+# An example may take as long as a busy machine lets it.
+hypothesis.settings.register_profile("trunkline", deadline=None)
+hypothesis.settings.load_profile("trunkline")
 
 
 @pytest.fixture(scope="session")
