@@ -36,9 +36,6 @@ class Membership:
         self._upto = 0  # notes up to this sequence number are contained in what was loaded
         self._newest = 0  # no member was added later than this
 
-    def __len__(self) -> int:
-        return len(self._of)
-
     def load(self, snapshot: Snapshot) -> None:
         """Begin again from the members the store has; notes that it already contains will be ignored."""
         self._groups.clear()

@@ -296,9 +296,9 @@ class Queues:
 
     def _sweep(self, name: str, now: float) -> float | None:
         """Drop a queue in which nothing is left, with the once in a while look at the expired rest."""
-        queue = self._live(name, now)
-        if queue is None:
-            return None
+        queue = self._queues[name]
+        queue.promote(now)
+        queue.trim(now)
         if queue.items or queue.delayed:
             return now + SWEEP
         del self._queues[name]

@@ -21,12 +21,12 @@ from .subject import Subject
 CHANNELS = ["a", "x!"]
 NAMES = ["a", "x!1", "x!2"]
 EXPIRY = 100.0
-CAPACITY = 3
+CAPACITY = 4
 
 channels = st.sampled_from(CHANNELS)
 names = st.sampled_from(NAMES)
-seldom = st.integers(0, 9)
-keys = st.sampled_from(["k", "l"])
+seldom = st.integers(0, 3)
+keys = st.just("k")
 # Time moves by halves, and nothing falls due or expires within an eighth of one: a real clock may be a little late.
 expiries = st.sampled_from([1.25, 3.25, EXPIRY])
 delays = st.sampled_from([0.0, 0.0, 1.125, 2.125])
@@ -64,7 +64,7 @@ class LayerMachine(RuleBasedStateMachine):
 
     # sending and receiving
 
-    @rule(name=names, expiry=expiries, delay=delays, key=st.none() | keys, once=st.none() | st.sampled_from(["o", "p"]))
+    @rule(name=names, expiry=expiries, delay=delays, key=st.none() | keys, once=st.none() | st.just("o"))
     def send(self, name: str, expiry: float, delay: float, key: str | None, once: str | None) -> None:
         body = self.body()
         queue = name[: name.find("!") + 1] or name
@@ -94,12 +94,14 @@ class LayerMachine(RuleBasedStateMachine):
             if len(entry.names) > 1:
                 self.model.channels[queue].append(entry._replace(names=entry.names - {channel}))
 
-    @rule(limit=st.integers(1, 4))
-    def hold(self, limit: int) -> None:
+    @rule(limit=st.integers(1, 3), at_once=st.booleans())
+    def hold(self, limit: int, at_once: bool) -> None:
         deliveries = self.layer.receive_batch(["a"], limit)
         entries = [entry for _ in range(limit) if (entry := self.model.take("a")) is not None]
         assert [delivery.message for delivery in deliveries] == [entry.body for entry in entries]
         self.held += zip(deliveries, entries, strict=True)
+        if at_once:
+            self.put_back()
 
     @rule()
     def put_back(self) -> None:
@@ -114,10 +116,8 @@ class LayerMachine(RuleBasedStateMachine):
             self.model.channels[channel].remove(entry)
         assert self.layer.cancel(channel, key) is bool(found)
 
-    @rule(channel=channels, chance=seldom)
-    def purge(self, channel: str, chance: int) -> None:
-        if chance:
-            return
+    @rule(channel=channels)
+    def purge(self, channel: str) -> None:
         assert self.layer.purge(channel) == len(self.model.waiting(channel))
         self.model.channels[channel].clear()
 
@@ -162,7 +162,7 @@ class LayerMachine(RuleBasedStateMachine):
         assert self.layer.delete_state(key) is (self.value(key)[1] != 0)
         self.values.pop(key, None)
 
-    @rule(key=st.sampled_from(["c", "d"]))
+    @rule(key=st.just("c"))
     def count(self, key: str) -> None:
         value, _, until = self.value(key)
         assert self.layer.incr_state(key, 3.25 * self.unit) == (value or 0) + 1
@@ -186,8 +186,6 @@ class LayerMachine(RuleBasedStateMachine):
 
     @invariant()
     def counts_agree(self) -> None:
-        if not hasattr(self, "layer"):
-            return
         for channel in CHANNELS:
             assert self.layer.channel_statistics(channel)["messages_pending"] == len(self.model.waiting(channel))
 
