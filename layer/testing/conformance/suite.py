@@ -1,0 +1,14 @@
+"""The whole suite, of its parts."""
+
+from .bodies import Bodies
+from .delays import Delays
+from .groups import Groups
+from .inboxes import Inboxes
+from .messages import Messages
+from .queues import Queues
+from .state import State
+from .threads import Threads
+
+
+class LayerConformance(Messages, Queues, Delays, Bodies, Groups, Inboxes, State, Threads):
+    """All parts of the suite. Subclass it and set `subject_class`."""
