@@ -11,4 +11,4 @@ class MemoryMachine(LayerMachine):
 
 
 TestMemoryMachine = MemoryMachine.TestCase
-TestMemoryMachine.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestMemoryMachine.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
