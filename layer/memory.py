@@ -245,6 +245,7 @@ class _MemoryInbox(Inbox):
         try:
             self._loop.call_soon_threadsafe(self._drain)
         except RuntimeError:  # the loop was closed under an open inbox: nobody will read it again
+            self._hub.watchers.remove((self.name,), self)
             self._hub.store.groups.release(self.name, self._holder)
 
     def listening(self) -> Mapping[str, bool]:

@@ -52,10 +52,15 @@ class Watcher(Protocol):
 
 
 class Watchers:
-    """Who waits for which queue; one message wakes one of them. Its callers hold the store's lock."""
+    """Who waits for which queue. Its callers hold the store's lock.
+
+    A message wakes one of them, and those that follow it nobody until that one has come: it takes a batch of them, and
+    passes on what it leaves. So a burst for fast consumers wakes one thread, not all of them to wait for each other.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[str, dict[Watcher, None]] = {}
+        self._coming: dict[str, Watcher] = {}
 
     def __contains__(self, queue: object) -> bool:
         return queue in self._waiting
@@ -64,11 +69,15 @@ class Watchers:
         """Have a watcher notified when something is put into one of these queues."""
         for queue in queues:
             self._waiting.setdefault(queue, {})[watcher] = None
+            if self._coming.get(queue) is watcher:
+                del self._coming[queue]
 
     def remove(self, queues: Iterable[str], watcher: Watcher) -> list[str]:
         """Stop waiting; return the queues for which the watcher was notified meanwhile."""
         notified = []
         for queue in queues:
+            if self._coming.get(queue) is watcher:
+                del self._coming[queue]
             waiting = self._waiting.get(queue)
             if waiting is None or watcher not in waiting:
                 notified.append(queue)
@@ -79,12 +88,15 @@ class Watchers:
         return notified
 
     def notify(self, queue: str) -> None:
-        """Notify whoever has waited longest for a queue."""
+        """Notify whoever has waited longest for a queue, unless somebody who was is still on the way."""
+        if queue in self._coming:
+            return
         waiting = self._waiting[queue]
         watcher = next(iter(waiting))
         del waiting[watcher]
         if not waiting:
             del self._waiting[queue]
+        self._coming[queue] = watcher
         watcher.notify()
 
     def notify_all(self) -> None:

@@ -193,9 +193,11 @@ def test_watchers_are_notified_one_at_a_time_in_turn() -> None:
     assert "c" not in watchers
     watchers.notify("a")
     watchers.notify("a")
+    assert told == ["first"]  # on its way: it will find both messages
+    assert watchers.remove(["a", "b"], first) == ["a"]
+    watchers.notify("a")
     assert told == ["first", "second"]
     assert "a" not in watchers
-    assert watchers.remove(["a", "b"], first) == ["a"]
     assert watchers.remove(["a"], second) == ["a"]
     assert "b" not in watchers
     watchers.add(["a", "b"], first)
@@ -204,6 +206,42 @@ def test_watchers_are_notified_one_at_a_time_in_turn() -> None:
     watchers.notify_all()
     assert sorted(told[2:]) == ["first", "second"]
     assert "a" not in watchers
+
+
+class Taker:
+    """A thread that takes one batch, and the list it took."""
+
+    def __init__(self, layer: MemoryLayer, limit: int) -> None:
+        self.took: list[int] = []
+        self.reader = layer.reader()
+        self.thread = threading.Thread(target=self.take, args=(limit,))
+        self.thread.start()
+
+    def take(self, limit: int) -> None:
+        self.took = [delivery.message["n"] for delivery in self.reader.receive_batch(["a"], limit, None)]
+
+    def end(self) -> list[int]:
+        self.reader.wake()
+        self.thread.join()
+        return self.took
+
+
+@pytest.mark.parametrize(("limit", "shares"), [(64, [4]), (1, [1, 1, 1, 1]), (2, [2, 2])])
+def test_a_burst_wakes_as_many_threads_as_it_needs(limit: int, shares: list[int]) -> None:
+    """One thread for what it takes in one batch; more where it leaves something."""
+    layer = MemoryLayer()
+    takers = [Taker(layer, limit) for _ in range(4)]
+    while len(layer._open().watchers._waiting.get("a", ())) < 4:
+        threading.Event().wait(0.001)
+    batch = layer.batch()
+    for n in range(4):
+        batch.send("a", {"n": n})
+    batch.run()
+    while layer.channel_statistics("a")["messages_pending"]:
+        threading.Event().wait(0.001)
+    took = [taker.end() for taker in takers]
+    assert sorted(len(numbers) for numbers in took if numbers) == sorted(shares)
+    assert sorted(n for numbers in took for n in numbers) == [0, 1, 2, 3]
 
 
 # the loop
