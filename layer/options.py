@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -23,6 +23,7 @@ class Options:
         channel_expiry: Pattern → expiry in seconds, likewise.
         max_size: Bytes a packed message may have.
         drop_rate: The part of all sends that are lost, from 0 to 1: for finding out what a program does then.
+        encryption_keys: Must be empty: no engine of this version encrypts, and none may seem to.
     """
 
     expiry: float = 60
@@ -32,8 +33,11 @@ class Options:
     channel_expiry: Any = None
     max_size: int = MAX_SIZE
     drop_rate: float = 0.0
+    encryption_keys: Sequence[str | bytes] = ()
 
     def __post_init__(self) -> None:
+        if self.encryption_keys:
+            raise ValueError("encryption_keys: messages cannot be encrypted in this version")
         for name in ("expiry", "group_expiry", "capacity", "max_size", "drop_rate"):
             value = getattr(self, name)
             if value is None and name == "capacity":

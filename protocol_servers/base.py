@@ -159,7 +159,7 @@ class ProtocolServer:
             in_time = True
         except TimeoutError:
             in_time = False
-            self.log.warning("%d connections were cut off after %g s", len(self._connections), grace)
+            self.log.warning("what was open after %g s was cut off (waiting for an answer: %d)", grace, len(self._connections))
         except Exception:
             in_time = False
             self.log.exception("draining failed")
