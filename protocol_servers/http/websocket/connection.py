@@ -35,8 +35,9 @@ MAX_WAITING = 64  # messages to its groups before a socket's handshake is answer
 CLOSE_TIMEOUT = 10.0  # seconds for the client's Close, and for the transport to close
 LINGER = 1.0  # seconds to go on reading after a failure
 
-# So much is parsed at a time: parsed messages are far larger than what came in, and reading may have to stop.
-_SLICE = 16384
+# So much is parsed in one turn of the loop: it may be hundreds of frames, and inflate to megabytes. Others are served
+# in between, and reading may have to stop.
+_SLICE = 4096
 _PING = plain_frame(Opcode.PING, b"")
 _STOPPING = "the server is stopping"
 
@@ -82,6 +83,7 @@ class WebSocket(Timer):
     """
 
     __slots__ = (
+        "_due",
         "_held",
         "_inflow",
         "_next_ping",
@@ -89,6 +91,7 @@ class WebSocket(Timer):
         "_path",
         "_pong_due",
         "_protocol",
+        "_stopped",
         "_transport",
         "_waiting",
         "connection",
@@ -107,7 +110,9 @@ class WebSocket(Timer):
         self._protocol: MessageProtocol | None = None
         self._inflow: Inflow | None = None
         self._order = 0
-        self._held: bytearray | None = None
+        self._held: bytearray | None = None  # what was read and has to wait; while it does, nothing more is read
+        self._due = False  # the next turn of the loop goes on with it
+        self._stopped = False  # it waits until the inflow says so
         self._next_ping = 0.0
         self._pong_due: float | None = None
         settings = server.settings
@@ -131,10 +136,14 @@ class WebSocket(Timer):
             self._keep_early(data)
             return
         self._pong_due = None
-        if self._held is not None:
-            self._held += data
-        else:
-            self._read(data)
+        if self._held is None:
+            if len(data) <= _SLICE:
+                self._read(data)
+                return
+            self._hold()
+        self._held += data  # type: ignore[operator]
+        if not self._due:
+            self._read_on()
 
     def connection_lost(self) -> None:
         """Learn that the transport is closed."""
@@ -302,23 +311,40 @@ class WebSocket(Timer):
             self.close(CloseCode.TRY_AGAIN_LATER)
 
     def _read(self, data: bytes) -> None:
-        for start in range(0, len(data), _SLICE):
-            protocol = self._protocol
-            if protocol is None:
-                return
-            if self._held is not None:
-                self._held += data[start:]
-                return
-            messages = protocol.read(data[start : start + _SLICE])
-            if self.state is OPEN:
-                assert self._inflow is not None
-                for content in messages:
-                    self._publish(self._inflow, content)
-            else:
-                self.server.stats["websocket_late_messages"] += len(messages)
-            writes = protocol.data_to_send()
-            if writes:
-                self._answer_frames(protocol, writes)
+        protocol = self._protocol
+        if protocol is None:
+            return
+        messages = protocol.read(data)
+        if self.state is OPEN:
+            assert self._inflow is not None
+            for content in messages:
+                self._publish(self._inflow, content)
+        else:
+            self.server.stats["websocket_late_messages"] += len(messages)
+        writes = protocol.data_to_send()
+        if writes:
+            self._answer_frames(protocol, writes)
+
+    def _hold(self) -> None:
+        if self._held is None:
+            self._held = bytearray()
+            self._transport.pauseProducing()
+
+    def _read_on(self) -> None:
+        """Go on with what was held, as far as one turn of the loop goes."""
+        self._due = False
+        held = self._held
+        if held is None or self._stopped:
+            return
+        data = bytes(held[:_SLICE])
+        del held[:_SLICE]
+        if held:
+            self._due = True
+            self.server.loop.call_soon(self._read_on)
+        else:
+            self._held = None
+            self._transport.resumeProducing()
+        self._read(data)
 
     def _publish(self, inflow: Inflow, content: str | bytes) -> None:
         self._order += 1
@@ -341,16 +367,15 @@ class WebSocket(Timer):
 
     def pause(self) -> None:
         """Stop reading; what was read already is kept."""
-        if self._held is None and self.state is OPEN:
-            self._held = bytearray()
-            self._transport.pauseProducing()
+        if self.state is OPEN:
+            self._stopped = True
+            self._hold()
 
     def resume(self) -> None:
         """Read on, beginning with what was kept."""
-        held, self._held = self._held, None
-        if held is not None:
-            self._transport.resumeProducing()
-            self.data_received(bytes(held))
+        self._stopped = False
+        if not self._due:
+            self._read_on()
 
     def _ping(self) -> None:
         server = self.server
@@ -391,6 +416,7 @@ class WebSocket(Timer):
     def _lose_transport(self, *, linger: bool) -> None:
         """Close; lingering, go on reading for a while, lest a reset overtakes what we said last (RFC 6455, 7.1.1)."""
         if linger:
+            self._transport.resumeProducing()
             self._transport.loseWriteConnection()
         else:
             self._transport.loseConnection()

@@ -9,6 +9,7 @@ import pytest
 
 from trunkline.layer import ChannelFull, LayerUnavailable, MessageTooLarge
 from trunkline.protocol_servers.testing.websocket_frames import (
+    CONTINUATION,
     PING,
     PONG,
     TEXT,
@@ -267,6 +268,7 @@ def test_a_bounded_amount_is_under_way(bench: Any, channel: Channel, size: int, 
     sent = 0
     while client.read_from:
         client.feed(frame)
+        bench.loop.turn()
         sent += 1
     assert count <= sent <= count + 1
     client.feed(frame * 2)
@@ -274,20 +276,70 @@ def test_a_bounded_amount_is_under_way(bench: Any, channel: Channel, size: int, 
     channel.tell(sent // 4)
     assert not client.read_from
     channel.tell()
-    assert client.read_from
+    bench.loop.turn()
     while channel._waiting:
         channel.tell()
+        bench.loop.turn()
     assert len(channel.taken) == sent + 2
+    assert client.read_from
 
 
 def test_an_unanswered_burst_is_parsed_in_slices(bench: Any, channel: Channel) -> None:
     client = bench.open()
     channel.held = True
     client.feed(client_frame(TEXT, b"x") * 30_000)
-    assert 64 <= len(channel.taken) < 3000
+    bench.loop.turn()
+    assert 64 <= len(channel.taken) < 1000
     while channel._waiting:
         channel.tell()
+        bench.loop.turn()
     assert len(channel.taken) == 30_000
+    assert client.read_from
+
+
+# A flood is parsed in turns, so that others are served
+
+
+@pytest.mark.parametrize(
+    "frame", [client_frame(PING, b""), client_frame(CONTINUATION, b"", fin=False)], ids=["pings", "fragments"]
+)
+def test_a_flood_leaves_turns_to_others(bench: Any, frame: bytes) -> None:
+    client = bench.open()
+    if frame[0] == CONTINUATION:
+        client.feed(client_frame(TEXT, b"", fin=False))
+    client.feed(frame * 40_000)
+    assert not client.read_from, "what was read is enough for many turns"
+    assert len(client.socket._held) > len(frame) * 39_000
+    pongs = len(client.take())
+    client.feed(frame)
+    bench.loop.turn()
+    assert client.read_from
+    pongs += len(client.take())
+    assert pongs == (2 * 40_001 if frame[0] & 0xF == PING else 0)
+
+
+def test_a_failure_in_a_flood_is_lingered_for(bench: Any) -> None:
+    client = bench.open()
+    client.feed(client_frame(TEXT, b"a") * 100 + client_frame(3, b"") + client_frame(TEXT, b"b") * 10_000)
+    bench.loop.turn()
+    assert client.code() == 1002
+    assert client.transport.half_closed
+    assert client.read_from, "what still comes is read and dropped"
+
+
+def test_a_stop_in_a_flood_lasts_until_it_is_taken_back(bench: Any, channel: Channel) -> None:
+    client = bench.open()
+    channel.room = 0
+    client.feed(client_frame(TEXT, b"x") * 5000)
+    bench.loop.turn()
+    taken = len(channel.taken)
+    assert not client.read_from
+    bench.loop.turn()
+    assert len(channel.taken) == taken
+    channel.room = 1_000_000
+    bench.loop.advance(10)
+    assert len(channel.taken) == 5000
+    assert client.read_from
 
 
 # The client lags

@@ -344,6 +344,7 @@ def test_breaking_the_protocol(bench_with: BenchWith, data: bytes, code: int, st
     bench = bench_with(ws_max=5000)
     client = bench.open()
     client.feed(client_frame(TEXT, b"before") + data + client_frame(TEXT, b"after"), step)
+    bench.loop.turn()
     assert client.code() == code
     assert [message["text"] for message in client.sent() if "text" in message] == ["before"]
     assert bench.open_connections == 0
