@@ -97,6 +97,7 @@ def serve(name: str, port: int, access_log: Any) -> None:
         class Handler:
             limits = HttpLimits()
             clock = staticmethod(time.monotonic)
+            call_soon = asyncio.get_running_loop().call_soon
             timers = TimerWheel(asyncio.get_running_loop().call_later, time.monotonic)
             stats: Counter[str] = Counter()
 

@@ -29,8 +29,9 @@ class HttpServer(ProtocolServer):
     ) -> None:
         super().__init__(layer, settings, reactor=reactor, clock=clock)
         self.limits: HttpLimits = settings
+        self.call_soon = self.loop.call_soon
         self.factory = HttpFactory(self)
-        self._access = None if settings.access_log == "off" else AccessLog(settings.access_log, self.loop.call_soon)
+        self._access = None if settings.access_log == "off" else AccessLog(settings.access_log, self.call_soon)
 
     async def listen(self) -> None:
         """Listen on the endpoints of the settings."""

@@ -15,6 +15,7 @@ from .limits import HttpLimits
 from .request import BadRequest
 
 MAX_SIZE_LINE = 256  # bytes of a chunk's size and extensions, which nobody reads
+MAX_CHUNKS = 1024  # decoded at once, however small they are
 
 _EXTENSION = rb"(?:;[\t\x20-\x7e\x80-\xff]*)?"
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})" + _EXTENSION)
@@ -57,7 +58,7 @@ class ChunkedDecoder:
         Args:
             buffer: what came from the client.
             at: offset of its first byte that was not used yet.
-            limit: bytes that are wanted at most.
+            limit: bytes of the buffer to use, about; never more body bytes than these.
 
         Returns:
             Body bytes, empty when more must come first or the body is done; and the offset from where to go on.
@@ -66,10 +67,11 @@ class ChunkedDecoder:
             BadRequest: 400 for anything but the exact coding, 413 over `max_body`, 431 for too many trailers.
         """
         self._at = at
+        end = at + limit
         pieces: list[bytes] = []
-        while limit:
+        while self._at < end and len(pieces) < MAX_CHUNKS:
             try:
-                piece = self._step(buffer, limit)
+                piece = self._step(buffer, end - self._at)
             except BadRequest:
                 if pieces:
                     break  # what came before the fault is delivered first; the next call meets it again
@@ -78,7 +80,6 @@ class ChunkedDecoder:
                 break
             if piece:
                 pieces.append(piece)
-                limit -= len(piece)
         return (pieces[0] if len(pieces) == 1 else b"".join(pieces)), self._at
 
     def _step(self, buffer: bytes, limit: int) -> bytes | None:

@@ -51,6 +51,9 @@ class HttpHandler(Protocol):
     clock: Callable[[], float]
     stats: Counter[str]
 
+    def call_soon(self, function: Callable[[], None], /) -> object:
+        """Call a function in the next turn of the loop."""
+
     def begin(self, request: Request, stream: HttpStream) -> Exchange:
         """Take a request. Its answer may start once this has returned."""
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .factory import HttpFactory
 
 READ_AHEAD = 65536  # bytes that may wait unread while a request is being answered
+PIECES = 4  # of a body that are read in one turn of the loop; then others come first
 LINGER = 2.0  # seconds that a client gets to read a refusal before the connection is closed (RFC 9112 section 9.6)
 CLIENT_LEFT = 499  # what access logs show, since nginx began it, when the client left before there was an answer
 
@@ -88,7 +89,7 @@ class HttpStream(Timer):
         self._handler = factory.handler
         self._reader = RequestReader(factory.handler.limits, factory.heads)
         self._phase = _IDLE
-        self._advancing = False
+        self._advancing = False  # being read on, or about to be in the next turn of the loop
         self._closing = False  # no further request after the current one
         self._linger = False  # bytes may be on their way that nobody will read
         self._reading = True
@@ -146,14 +147,23 @@ class HttpStream(Timer):
         if self._advancing:
             return
         self._advancing = True
+        pieces = 0
         try:
-            while self._step():
-                pass
+            while pieces < PIECES and self._step():
+                pieces += self._phase is _BODY
         except BadRequest as fault:
             self._refuse(fault)
         finally:
-            self._advancing = False
-        self._read(self._reader.waiting <= READ_AHEAD or not self._held)
+            self._advancing = due = pieces == PIECES
+        if due:
+            self._handler.call_soon(self._go_on)
+        self._read(not due and (self._reader.waiting <= READ_AHEAD or not self._held))
+
+    def _go_on(self) -> None:
+        """Advance in a new turn of the loop."""
+        self._advancing = False
+        if self._phase is not _CLOSING and self._phase is not _GONE:
+            self._advance()
 
     def _step(self) -> bool:
         """Read one head or one piece of a body; False when there is nothing to read or it may not be read yet."""

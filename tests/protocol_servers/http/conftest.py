@@ -15,7 +15,7 @@ import pytest
 
 from trunkline.layer import MemoryLayer
 from trunkline.protocol_servers.http import HttpServer, HttpSettings
-from trunkline.protocol_servers.testing import MemoryTransport, ReactorThread, StubInbox, StubLayer
+from trunkline.protocol_servers.testing import MemoryTransport, ReactorThread, Sent, StubInbox, StubLayer
 
 PATIENCE = 20  # seconds; a bound against hanging, never waited for
 
@@ -47,6 +47,13 @@ class StillLoop(asyncio.AbstractEventLoop):
         self.soon: list[Callable[[], None]] = []
         self.call_soon = self.soon.append  # type: ignore[method-assign, assignment]
 
+    def turn(self) -> None:
+        """Do what is ready, and what that makes ready."""
+        while self.soon:
+            ready, self.soon[:] = list(self.soon), []
+            for each in ready:
+                each()
+
 
 class Stage:
     """A server whose time the test moves, and the workers' side of it.
@@ -60,8 +67,9 @@ class Stage:
         self.manual = manual
         layer: Any = StubLayer(immediate=True)
         table = HttpSettings(**{"endpoints": [], "access_log": "off", **settings})
-        loop: Any = StillLoop
-        reactor = SimpleNamespace(_asyncioEventloop=loop(manual))
+        make_loop: Any = StillLoop
+        self.loop: StillLoop = make_loop(manual)
+        reactor = SimpleNamespace(_asyncioEventloop=self.loop)
         self.server = HttpServer(layer, table, reactor=reactor, clock=manual.clock)
         with contextlib.suppress(StopIteration):
             self.server.start().send(None)
@@ -76,6 +84,7 @@ class Stage:
         """Send bytes, on a new connection where none is given."""
         transport = transport or self.connect()
         transport.protocol.dataReceived(data)
+        self.loop.turn()
         return transport
 
     def only(self, channel: str) -> dict[str, Any]:
@@ -88,6 +97,12 @@ class Stage:
         """Answer a request, by default the one that was just sent."""
         request = request or self.only("http.request")
         self.inbox.answer(request["reply_channel"], message)
+
+    def credit(self, chunk: Sent, count: int) -> None:
+        """Let the consumer take chunks of the channel that this one went to."""
+        assert self.inbox.credit is not None
+        self.inbox.credit(chunk.channel, chunk.options["credit"], count)
+        self.loop.turn()
 
 
 @pytest.fixture

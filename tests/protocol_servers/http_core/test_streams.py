@@ -27,6 +27,7 @@ class Transport(MemoryTransport):
     """A transport that can be half closed, and can be slow."""
 
     producer: Any
+    handler: Handler
     half_closed = False
     room: int | None = None  # bytes until the client takes no more
 
@@ -92,6 +93,7 @@ class Handler:
         self.limits = HttpLimits()
         self.timers = TimerWheel(manual.call_later, manual.clock)
         self.clock = manual.clock
+        self.soon: list[Callable[[], None]] = []
         self.stats: Counter[str] = Counter()
         self.immediate = False
         self.sockets_wanted = True
@@ -116,6 +118,16 @@ class Handler:
     def last(self) -> Exchange:
         return self.exchanges[-1]
 
+    def call_soon(self, function: Callable[[], None], /) -> None:
+        self.soon.append(function)
+
+    def turn(self) -> int:
+        """Let the loop turn; return how much it had to do."""
+        ready, self.soon[:] = list(self.soon), []
+        for each in ready:
+            each()
+        return len(ready)
+
 
 @pytest.fixture
 def handler(manual: Any) -> Handler:
@@ -129,6 +141,7 @@ def connect(handler: Handler) -> Iterator[Callable[[], Transport]]:
 
     def connecting(**options: Any) -> Transport:
         made.append(Transport(factory.buildProtocol(None), **options))
+        made[-1].handler = handler
         return made[-1]
 
     connecting.factory = factory  # type: ignore[attr-defined]
@@ -146,6 +159,8 @@ def transport(connect: Callable[[], Transport]) -> Transport:
 
 def feed(transport: Transport, data: bytes) -> None:
     transport.protocol.dataReceived(data)
+    while transport.handler.turn():
+        pass
 
 
 def content(response: bytes) -> bytes:
@@ -598,6 +613,7 @@ def test_no_bytes_and_no_answers_break_a_connection(make_manual: Any, pieces: li
     handler.limits = HttpLimits(max_head=256, max_body=100)
     factory = HttpFactory(handler)
     transport = Transport(factory.buildProtocol(None))
+    transport.handler = handler
     steps = iter(answers)
     for piece in pieces:
         feed(transport, piece)
@@ -623,6 +639,35 @@ def test_no_bytes_and_no_answers_break_a_connection(make_manual: Any, pieces: li
     refused = sum(path == "-" for path, _, _ in handler.log)
     assert len(handler.log) == len(handler.exchanges) + refused, "each request is in the log once"
     assert refused <= 1
+
+
+def test_a_flood_of_tiny_chunks_leaves_turns_to_others(handler: Handler, transport: Transport) -> None:
+    transport.protocol.dataReceived(CHUNKED + b"1\r\nx\r\n" * 40_000)
+    assert transport.producerState == "paused", "what was read is enough for many turns"
+    assert len(b"".join(handler.last.pieces)) < 5000
+    transport.protocol.dataReceived(b"0\r\n\r\n")
+    turns = 0
+    while handler.turn():
+        turns += 1
+    assert turns == 10
+    assert b"".join(handler.last.pieces) == b"x" * 40_000
+    assert handler.last.ended
+    assert transport.producerState == "producing"
+
+
+@pytest.mark.parametrize("end", ["answer", "leave"])
+def test_a_body_may_end_between_two_turns(handler: Handler, transport: Transport, end: str) -> None:
+    transport.protocol.dataReceived(CHUNKED + b"1\r\nx\r\n" * 40_000)
+    if end == "answer":
+        handler.last.stream.start(200)
+        assert transport.half_closed
+        assert transport.producerState == "producing", "what still comes is read and dropped"
+    else:
+        transport.finish()
+        assert handler.last.losses == 1
+    assert handler.turn() == 1
+    assert handler.turn() == 0
+    assert len(b"".join(handler.last.pieces)) < 5000
 
 
 # Ends
