@@ -43,6 +43,7 @@ class Exchange:
         "_size",
         "_started",
         "_stream",
+        "_taken",
         "_waits",
     )
 
@@ -54,6 +55,7 @@ class Exchange:
         self._body: bytes | bytearray = b""  # what was read of the body and not published
         self._size = 0  # bytes of the body read
         self._channel: str | None = None
+        self._taken = False  # the layer took the request, so that there can be a reader of the channel
         self._ahead = 0
         self._complete = False  # the body was read to its end
         self._waits = False  # the client is not read from
@@ -75,7 +77,6 @@ class Exchange:
         elif self._size > CHUNK:
             self._channel = self._server.inbox.new_channel(BODY)
             self._publish(self._take())
-            self._pump()
 
     def end(self) -> None:
         """Publish what is still to be published of the complete request."""
@@ -156,8 +157,23 @@ class Exchange:
         if request.server is not None:
             message["server"] = request.server
         timeout = server.settings.response_timeout
-        server.publish(REQUEST, message, connection, expiry=timeout)
+        if self._channel is None:
+            server.publish(REQUEST, message, connection, expiry=timeout)
+        else:
+            server.inbox.send(REQUEST, message, expiry=timeout, then=self._sent)
         server.set_timer(connection, timeout)
+
+    def _sent(self, outcome: object) -> None:
+        """Send the rest of the body behind the request, unless the layer refused that."""
+        connection = self._connection
+        if connection is None:
+            return
+        if isinstance(outcome, Exception):
+            self._channel = None  # nobody will ever read it
+            connection.sent(outcome)
+        else:
+            self._taken = True
+            self._pump()
 
     def _take(self) -> bytes:
         """Take one chunk of the body."""
@@ -167,15 +183,14 @@ class Exchange:
 
     def _pump(self) -> None:
         """Send chunks as far as they may be sent; a small one waits for more to come while others are on their way."""
-        while len(self._body) > CHUNK or (not self._complete and self._body and self._is_worth_sending()):
-            if self._ahead >= AHEAD:
-                break
-            self._send_chunk({"content": self._take(), "more_content": True})
-        if self._complete and len(self._body) <= CHUNK and self._channel is not None:
-            # The last chunk has room in every channel.
-            self._send_chunk({"content": bytes(self._body)}, last=True)
-            self._body = b""
-            self._channel = None
+        if self._taken:
+            while self._ahead < AHEAD and self._is_worth_sending():
+                self._send_chunk({"content": self._take(), "more_content": True})
+            if self._complete and len(self._body) <= CHUNK and self._channel is not None:
+                # The last chunk has room in every channel.
+                self._send_chunk({"content": bytes(self._body)}, last=True)
+                self._body = b""
+                self._channel = None
         waits = len(self._body) > CHUNK
         if waits is not self._waits:
             self._waits = waits
@@ -185,9 +200,12 @@ class Exchange:
                 self._stream.resume_body()
 
     def _is_worth_sending(self) -> bool:
-        if self._size == self._request.length:
-            return False  # this is the last chunk, and `end` will say so
-        return not self._ahead or len(self._body) == CHUNK
+        size = len(self._body)
+        if size > CHUNK:
+            return True
+        if not size or self._complete or self._size == self._request.length:
+            return False  # there is nothing, or it is the last chunk: `end` has said so or will
+        return not self._ahead or size == CHUNK
 
     def _send_chunk(self, chunk: Message, last: bool = False) -> None:
         assert self._channel is not None

@@ -121,11 +121,10 @@ def test_a_client_is_at_most_16_chunks_ahead_of_its_consumer(stage: Staging) -> 
     request, *sent = here.inbox.take()
     assert len(sent) == 16
     assert transport.producerState == "paused"
-    channel, local = sent[0].channel, sent[0].options["credit"]
-    here.inbox.credit(channel, local, 4)
+    here.credit(sent[0], 4)
     assert len(chunks(here)) == 4
     for _ in range(20):
-        here.inbox.credit(channel, local, 1)
+        here.credit(sent[0], 1)
     assert len(chunks(here)) == 19
     assert transport.producerState == "producing"
     here.answer(HELLO, request.message)
@@ -139,9 +138,9 @@ def test_a_slow_clients_small_pieces_reach_a_waiting_consumer_at_once(stage: Sta
     here.feed(b"3\r\nabc\r\n", transport)
     here.feed(b"3\r\ndef\r\n", transport)
     assert chunks(here) == [], "while a chunk waits to be taken, what comes is gathered"
-    here.inbox.credit(first.channel, first.options["credit"], 1)
+    here.credit(first, 1)
     assert chunks(here) == [{"content": b"abcdef", "more_content": True}]
-    here.inbox.credit(first.channel, first.options["credit"], 1)
+    here.credit(first, 1)
     here.feed(b"1\r\ng\r\n", transport)
     assert chunks(here) == [{"content": b"g", "more_content": True}]
     here.answer(HELLO, request.message)
@@ -163,7 +162,7 @@ def test_the_end_of_a_body_waits_for_room_too(stage: Staging) -> None:
     here.feed(POST % size + bytes(size))
     sent = here.inbox.take()
     assert len(sent) == 17
-    here.inbox.credit(sent[1].channel, sent[1].options["credit"], 1)
+    here.credit(sent[1], 1)
     assert chunks(here) == [{"content": bytes(65536), "more_content": True}, {"content": bytes(5)}]
 
 
@@ -370,6 +369,14 @@ def test_a_request_that_the_layer_does_not_take_is_refused(
     assert transport.response == (200, b"hello")
 
 
+def test_the_body_of_a_request_that_the_layer_does_not_take_stays_out_of_it(stage: Staging) -> None:
+    here = stage()
+    here.inbox.refusals["http.request"] = ChannelFull("full")
+    transport = here.feed(POST % 1_000_000 + bytes(200_000))
+    assert transport.response == (503, b"the channel is full\n")
+    assert [sent.channel for sent in here.inbox.take()] == ["http.request"]
+
+
 def test_a_body_that_the_layer_does_not_take_on_ends_its_request(stage: Staging) -> None:
     here = stage()
     transport = here.feed(POST % 1_000_000 + bytes(70_000))
@@ -415,7 +422,7 @@ def test_time_runs_from_the_last_chunk_that_was_taken(stage: Staging) -> None:
     sent = here.inbox.take()[1]
     for _ in range(3):
         here.manual.advance(1.5)
-        here.inbox.credit(sent.channel, sent.options["credit"], 1)
+        here.credit(sent, 1)
     here.manual.advance(1.5)
     assert transport.take() == b""
     here.manual.advance(0.6)
