@@ -30,30 +30,34 @@ _SUPERSETS = {
     "euc_kr": "cp949",
     "shift_jis": "cp932",
 }
+_WITHOUT_ALIAS = ("cp720", "cp737", "cp874", "koi8_t", "koi8_u")
 _MORE_NAMES = {
-    "iso_8859_8_i": "iso8859_8",
+    "iso_8859_6_e": "iso8859_6",
+    "iso_8859_6_i": "iso8859_6",
     "iso_8859_8_e": "iso8859_8",
-    "x_sjis": "cp932",
+    "iso_8859_8_i": "iso8859_8",
     "windows_31j": "cp932",
-    "x_gbk": "gb18030",
     "ks_c_5601": "cp949",
     "unicode_1_1_utf_8": "utf_8",
     "unicode_1_1_utf_7": "utf_7",
-    "x_unicode_1_1_utf_7": "utf_7",
-    "cp_850": "cp850",
-    "x_mac_roman": "mac_roman",
-    "x_user_defined": "cp1252",
+    "utf_8_sig": "utf_8",
+    "user_defined": "cp1252",
     "unknown_8bit": "utf_8",
     "default": "utf_8",
 }
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9]+")
+_CODE_PAGE = re.compile(r"\A(?:windows|win|cp|ibm|dos)_?(?=\d+\Z)")
+
+
+def _normal(name: str) -> str:
+    return _NOT_IN_A_NAME.sub("_", name.strip(" \t\"'").lower()).removeprefix("x_")
 
 
 def _known_names() -> dict[str, str]:
     known = {}
-    for alias, codec in [*aliases.items(), *((codec, codec) for codec in aliases.values())]:
+    for alias, codec in [*aliases.items(), *((codec, codec) for codec in (*aliases.values(), *_WITHOUT_ALIAS))]:
         if _CHARACTER_SET.fullmatch(codec):
-            known[_NOT_IN_A_NAME.sub("_", alias)] = _SUPERSETS.get(codec, codec)
+            known[_normal(alias)] = _SUPERSETS.get(codec, codec)
     return known | _MORE_NAMES
 
 
@@ -62,7 +66,8 @@ _CODECS = _known_names()
 
 def find_codec(charset: str) -> str | None:
     """Return the name of the Python codec for a MIME character set, or None where the name is unknown."""
-    return _CODECS.get(_NOT_IN_A_NAME.sub("_", charset.strip(" \t\"'").lower()))
+    name = _normal(charset)
+    return _CODECS.get(name) or _CODECS.get(_CODE_PAGE.sub("cp", name))
 
 
 def clean(text: str) -> str:
@@ -91,7 +96,8 @@ def decode(data: bytes, charset: str | None, defect: Callable[[str], None], *, w
         codec = "utf_8"
     for candidate in dict.fromkeys((codec, "utf_8")):
         try:
-            return clean(codecs.getincrementaldecoder(candidate)("strict").decode(data, whole))
+            text = codecs.getincrementaldecoder(candidate)("strict").decode(data, whole)
+            return clean(text).removeprefix("\ufeff")  # a byte order mark is no part of the text
         except UnicodeError:
             continue
     if codec == "utf_8":

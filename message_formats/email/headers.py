@@ -25,7 +25,7 @@ _FOLD = re.compile(rb"[\r\n\0]+")
 _FORBIDDEN = re.compile("[\r\n\0]+")
 _ENCODED_WORD = re.compile(r"=\?([^?*\s]{1,60})(?:\*[^?\s]*)?\?([bBqQ])\?([^?]*)\?=")
 _NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
-_MIME_TYPE = re.compile(r"([a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127})[ \t]*(?:;|\Z)", re.IGNORECASE)
+_MIME_TYPE = re.compile(r"([a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127})(?:[\s;,(]|\Z)", re.IGNORECASE)
 _TOKEN = re.compile(r"[ \t]*([a-z0-9!#$&^_.+-]{1,127})", re.IGNORECASE)
 _PARAMETER = re.compile(r';[ \t]*([^\s=;"*]{1,60})(?:\*(\d{1,3}))?(\*)?[ \t]*=[ \t]*(?:"((?:[^"\\]++|\\.)*)"|([^;]*))')
 _ESCAPED = re.compile(r"\\(.)")
@@ -78,15 +78,13 @@ def fields(
 
 
 def text_value(name: str, raw: bytes, defect: Defect) -> str:
-    """Decode one header value: unfolded, trimmed, UTF-8, encoded words undone; without CR, LF or NUL."""
+    """Decode one header value: unfolded, trimmed, as UTF-8 (RFC 6532) where it is, encoded words undone; without CR, LF
+    or NUL.
+    """
     raw = raw.strip()
     if b"\n" in raw or b"\r" in raw or b"\0" in raw:
         raw = _FOLD.sub(b"", raw) if b"\0" not in raw else _FOLD.sub(b" ", raw)
-    try:
-        value = raw.decode()
-    except UnicodeDecodeError:
-        defect("header is not UTF-8")
-        value = raw.decode("utf-8", "replace")
+    value = decode(raw, None, defect)
     # What an encoded word stands for could be taken for syntax: parameters are read first (RFC 2047 section 5).
     return decode_words(value, defect) if "=?" in value and name.lower() not in _WITH_PARAMETERS else value
 

@@ -68,7 +68,9 @@ def _without_quotes(lines: list[str]) -> list[str]:
 
 
 def _drop_introduction(kept: list[str]) -> None:
-    """Remove from the end of `kept` the line, maybe wrapped, that says who is quoted."""
+    """Remove from the end of `kept` the line, maybe wrapped, that says who is quoted. Rather too little than too much:
+    what stands before it is what the person wrote.
+    """
     end = len(kept)
     while end and not kept[end - 1]:
         end -= 1
@@ -76,12 +78,15 @@ def _drop_introduction(kept: list[str]) -> None:
         return
     for start in range(end - 1, max(-1, end - 1 - _MAX_INTRODUCTION), -1):
         if not kept[start]:
-            return
-        begins_here = start == 0 or not kept[start - 1] or kept[start].startswith(_FIRST_WORDS)
-        sentence = "\n".join(kept[start:end])
-        if begins_here and (_INTRODUCTION.search(sentence) or ("@" in sentence and _DIGIT.search(sentence))):
-            del kept[start:]
-            return
+            break
+        if kept[start].startswith(_FIRST_WORDS):
+            sentence = "\n".join(kept[start:end])
+            if _DIGIT.search(sentence) and ("@" in sentence or _INTRODUCTION.search(sentence)):  # they all say when
+                del kept[start:]
+                return
+    last = kept[end - 1]
+    if _INTRODUCTION.search(last) or ("@" in last and _DIGIT.search(last)):
+        del kept[end - 1 :]
 
 
 def _is_outlook_block(text: str) -> bool:

@@ -46,7 +46,7 @@ def test_values(raw: bytes, value: str) -> None:
 @pytest.mark.parametrize(
     ("raw", "value", "defect"),
     [
-        (b"\xe4", "\ufffd", "header is not UTF-8"),
+        (b"gr\xfc\xdfe \x81", "grüße \ufffd", "text is not UTF-8, read as Windows-1252"),
         (b"=?x-martian?q?hello?=", "hello", "unknown character set 'x-martian'"),
         (b"=?unicode_escape?q?=5Cud800?=", "\\ud800", "unknown character set 'unicode_escape'"),
         (b"=?utf-8?q?=E4?=", "ä", "text is not UTF-8, read as Windows-1252"),

@@ -104,7 +104,9 @@ def test_a_text_that_is_attached_is_no_text_of_the_mail(received: Received) -> N
     calendar = text(b"BEGIN:VCALENDAR", b"calendar")
     message = received(HEAD + multipart("mixed", text(b"mine"), attached, named, calendar))
     assert message["text"] == "mine"
-    assert [found["filename"] for found in message["attachments"]] == ["", "notes.txt"]
+    assert [(found["filename"], found["content-type"]) for found in message["attachments"]] == [
+        ("", "text/plain"), ("notes.txt", "text/plain"), ("", "text/calendar")
+    ]  # fmt: skip
 
 
 def test_a_mail_that_is_one_text_is_its_text_whatever_it_is_called(received: Received) -> None:
@@ -126,11 +128,13 @@ def test_a_mail_that_is_one_text_is_its_text_whatever_it_is_called(received: Rec
         (b"x-uuencode", b"begin 644 x\r\n#0V%T\r\n`\r\nend\r\nrest", b"Cat", []),
         (b"uuencode", b"begin 644 x\r\n#0V%T", b"Cat", ["uuencode is cut off"]),
         (b"uuencode", b"begin 644 x\r\n#0V%T!!!!!!!\r\nend", b"Cat", []),
-        (b"uuencode", b"begin 644 x\r\n#\xff\xff\xff\xff\r\nend", b"", ["uuencode has an unreadable line"]),
+        (b"uuencode", b"begin 644 x\r\n#\xff\xff\xff\xff\r\nend",
+         b"begin 644 x\r\n#\xff\xff\xff\xff\r\nend", ["uuencode has an unreadable line"]),
+        (b"uuencode", b"begin 644 x\r\n\r\n#0V%T\r\nend", b"Cat", []),
         (b"uuencode", b"no beginning", b"no beginning", ["uuencode without its beginning"]),
         (b"x-magic", b"as it is", b"as it is", ["unknown transfer encoding 'x-magic'"]),
     ],
-)
+)  # fmt: skip
 def test_transfer_encodings(
     received: Received, encoding: bytes, encoded: bytes, decoded: bytes, defects: list[str]
 ) -> None:
@@ -184,6 +188,20 @@ def test_the_parts_of_a_digest_are_mails(received: Received) -> None:
     message = received(HEAD + multipart("digest", b"\r\nSubject: inner\r\n\r\nhi"))
     assert message["content"]["parts"][0]["content-type"] == "message/rfc822"
     assert message["attachments"][0]["content-type"] == "message/rfc822"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (b"image/jpeg name=x.jpg", "image/jpeg"),
+        (b"text/html, text/plain", "text/html"),
+        (b"Text/HTML (a comment); charset=utf-8", "text/html"),
+    ],
+)
+def test_a_content_type_is_read_as_far_as_it_goes(received: Received, value: bytes, kind: str) -> None:
+    message = received(HEAD + b"Content-Type: " + value + b"\r\n\r\nhi")
+    assert message["content"]["content-type"] == kind
+    assert message["defects"] == []
 
 
 @pytest.mark.parametrize("kind", [b"text", b"/", b"", b"text/<>", b"\xff"])

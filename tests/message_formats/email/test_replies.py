@@ -22,6 +22,8 @@ from trunkline.message_formats.email.replies import reply_text
         ("Yes.\n\n> quoted\n\n\n> and again\n", "Yes.\n"),
         ("Yes.\n\nX wrote:\none\ntwo\nthree\nfour:\n> q\n", "Yes.\n\nX wrote:\none\ntwo\nthree\nfour:\n"),
         ("My list:\n> quoted\n", "My list:\n"),
+        ("One.\n\nAnn wrote:\n> a\nTwo.\nAnn wrote:\n> b\n", "One.\n\nTwo.\n"),
+        ("On reflection, yes.\nAnn wrote:\n> a\n", "On reflection, yes.\n"),
         ("On reflection, these words of a poem stay:\n> quoted\n", "On reflection, these words of a poem stay:\n"),
         ("Yes.\n-- \nAnn\nexample.org\n", "Yes.\n"),
         ("Yes.\n--\nAnn\n", "Yes.\n"),
