@@ -23,22 +23,25 @@ class DataReader:
 
     Attributes:
         refusal: Why the mail is refused, None so far. From then on nothing is kept.
-        held: Bytes kept.
         discarded: Bytes not kept.
     """
 
-    __slots__ = ("_begun", "_blocks", "_line", "_max_line", "_max_size", "_tail", "discarded", "held", "refusal")
+    __slots__ = ("_begun", "_kept", "_line", "_max_line", "_max_size", "_tail", "discarded", "refusal")
 
     def __init__(self, max_size: int, max_line: int) -> None:
         self.refusal: Reply | None = None
-        self.held = 0
         self.discarded = 0
         self._max_size = max_size
         self._max_line = max_line
-        self._blocks: list[bytes] = []
+        self._kept = bytearray()  # no list of blocks: of two bytes each they would take thirty times their room
         self._line = 0  # bytes of the line that is not ended yet
         self._tail = b"\r\n"  # not judged yet, for it may begin the end; at first the CR LF of the DATA command
         self._begun = False  # that CR LF was judged; it is no part of the mail
+
+    @property
+    def held(self) -> int:
+        """Bytes kept."""
+        return len(self._kept)
 
     def feed(self, block: bytes) -> bytes | None:
         """Take a block.
@@ -60,13 +63,12 @@ class DataReader:
         """Keep nothing of this mail, and go on to its end."""
         if self.refusal is None:
             self.refusal = refusal
-        self.discarded += self.held
-        self.held = 0
-        self._blocks.clear()
+        self.discarded += len(self._kept)
+        self._kept = bytearray()
 
     def content(self) -> bytes:
         """Return the mail; empty where it is refused."""
-        return b"".join(self._blocks)
+        return bytes(self._kept)
 
     def _take(self, data: bytes) -> None:
         """Judge and keep `data`, which ends neither inside a CR LF nor inside a CR LF "."."""
@@ -83,11 +85,10 @@ class DataReader:
         if not self._begun:
             self._begun = True
             data = data[2:]
-        if self.refusal is None and self.held + len(data) > self._max_size:
+        if self.refusal is None and len(self._kept) + len(data) > self._max_size:
             self.refuse(replies.TOO_LARGE)
         if self.refusal is None:
-            self.held += len(data)
-            self._blocks.append(data)
+            self._kept += data
         else:
             self.discarded += len(data)
 

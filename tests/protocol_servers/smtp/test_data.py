@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,6 +81,18 @@ def test_a_refusal_from_outside_stays_the_first() -> None:
     reader.refuse(replies.TOO_LARGE)
     assert reader.feed(b"a\nb\r\n.\r\nrest") == b"rest"
     assert (reader.refusal, reader.held, reader.content()) == (replies.NO_ROOM, 0, b"")
+
+
+def test_small_blocks_take_no_more_memory_than_large_ones() -> None:
+    """A client may send two bytes a packet: kept one by one, a mail would take thirty times its size."""
+    reader = DataReader(200_000, 200_000)
+    tracemalloc.start()
+    try:
+        for _ in range(50_000):
+            reader.feed(b"a" + b"b")
+        assert tracemalloc.get_traced_memory()[0] < 2 * reader.held == 200_000
+    finally:
+        tracemalloc.stop()
 
 
 PIECES = st.sampled_from([b"\r\n", b".", b"\r", b"\n", b"..", b"x", b"\r\n.\r\n", b"x" * 40])
