@@ -107,7 +107,8 @@ def serve(name: str, port: int) -> None:
             limits = Limits(hostname="mx.example.org")
             tls_context: ssl.SSLContext | None = None
             idle_timeout = 300.0
-            timers = TimerWheel(asyncio.get_running_loop().call_later, time.monotonic)
+            loop = asyncio.get_running_loop()
+            timers = TimerWheel(loop.call_later, time.monotonic)
             stopping = False
 
             def opened(self, client: SmtpConnection) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import io
 import logging
 import re
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ MAX_DEFECTS = 50
 _SEARCH_ALLOWANCE = 32 * 1024 * 1024
 _SEARCH_PER_BYTE = 8
 _COST_OF_A_BOUNDARY = 1024
+_WEIGHT_OF_A_PART = 256
 _MAX_BOUNDARY = 998  # RFC 2046 says 70, RFC 5322's longest line bounds what is ever written
 
 _REST_OF_BOUNDARY_LINE = re.compile(rb"(--)?[ \t]*+(?:\r?\n|\Z)")
@@ -58,11 +60,13 @@ class ParsedMail:
             recipient. Its ``body_channel`` is its index in this list, until `receive_message` puts the name of a
             recipient's channel there.
         digest: SHA-256 of the received bytes.
+        weight: about how many bytes each recipient's message takes, without its body channels.
     """
 
     fields: dict[str, Any]
     large: list[tuple[Node, bytes]]
     digest: bytes
+    weight: int
 
 
 def parse_mail(raw: bytes) -> ParsedMail:
@@ -77,18 +81,19 @@ def parse_mail(raw: bytes) -> ParsedMail:
     digest = hashlib.sha256(raw).digest()
     try:
         parser = _Parser(raw)
-        return ParsedMail(parser.parse(), parser.large, digest)
+        return ParsedMail(parser.parse(), parser.large, digest, parser.weight)
     except Exception:
         _log.exception("a mail could not be parsed and is passed on raw")
         parser = _Parser(raw)
         parser.defect("this mail could not be parsed")
-        return ParsedMail(parser.raw_fields(), parser.large, digest)
+        return ParsedMail(parser.raw_fields(), parser.large, digest, parser.weight)
 
 
 class _Parser:
     def __init__(self, raw: bytes) -> None:
         self._raw = raw
         self.large: list[tuple[Node, bytes]] = []
+        self.weight = 0
         self._defects: dict[str, None] = {}
         self._parts_left = MAX_PARTS
         self._mail_headers: dict[str, str] = {}
@@ -135,7 +140,7 @@ class _Parser:
         if not text.strip():
             text = "\n".join(html_to_text(page, MAX_TEXT) for page in pages)
         text = cut(text, MAX_TEXT)
-        fields = {
+        fields: dict[str, Any] = {
             "headers": by_name,
             "header_list": header_list,
             "subject": by_name.get("subject", ""),
@@ -150,6 +155,17 @@ class _Parser:
         }
         if pages:
             fields["html"] = pages[0]
+        self.weight = (
+            2 * sum(len(name) + len(value) for name, value in header_list)  # once more by name
+            + len(text)
+            + len(fields["reply_to_text"])
+            + len(fields.get("html", ""))
+            + MAX_INLINE
+            - max(self._inline_left, 0)
+            + MAX_HEADERS
+            - self._description_left
+            + _WEIGHT_OF_A_PART * (MAX_PARTS - self._parts_left)
+        )
         return fields
 
     # The tree
@@ -256,7 +272,8 @@ class _Parser:
         else:
             self._inline_left -= len(body)
             node["body"] = body
-        if placing == "attachment" or not kind.startswith("text/") or (filename and path):
+        kind_of_text = kind in self._text_left or (not path and kind.startswith("text/"))
+        if placing == "attachment" or not kind_of_text or (filename and path):
             self._attachments.append(
                 {
                     "filename": node.get("filename", ""),
@@ -265,7 +282,7 @@ class _Parser:
                     "path": list(path),
                 }
             )
-        elif kind in self._text_left or not path:
+        else:
             self._texts[id(node)] = self._text(kind, body, parameters.get("charset"))
         return node
 
@@ -299,24 +316,26 @@ class _Parser:
 
     def _undo_uuencode(self, encoded: bytes) -> bytes:
         """Undo uuencode (POSIX): the lines between "begin" and "end"."""
-        decoded = []
-        lines = iter(encoded.splitlines())
+        decoded = bytearray()
+        lines = io.BytesIO(encoded)
         if not any(line.startswith(b"begin ") for line in lines):
             self.defect("uuencode without its beginning")
             return encoded
         for line in lines:
-            if line.strip() == b"end":
+            line = line.rstrip(b"\r\n")
+            if not line:
+                continue
+            if line.rstrip() == b"end":
                 break
+            letters = (4 * ((line[0] - 32) & 63) + 5) // 3
             try:
-                decoded.append(binascii.a2b_uu(line))
-            except binascii.Error:  # as Python's own parser: a line that some encoders pad too long
-                try:
-                    decoded.append(binascii.a2b_uu(line[: (((line[0] - 32) & 63) * 4 + 5) // 3]))
-                except binascii.Error:
-                    self.defect("uuencode has an unreadable line")
+                decoded += binascii.a2b_uu(line[:letters])  # some encoders pad lines further
+            except binascii.Error:
+                self.defect("uuencode has an unreadable line")
+                return encoded
         else:
             self.defect("uuencode is cut off")
-        return b"".join(decoded)
+        return bytes(decoded)
 
     # Its text
 
@@ -349,7 +368,9 @@ class _Parser:
 
 def _message_id(value: str) -> str:
     found = _MESSAGE_ID.search(value)
-    return found[0] if found else value.strip()
+    if found:
+        return found[0]
+    return value if value.strip("<> ") else ""  # brackets around nothing name nothing, and are in many mails
 
 
 def _is_automatic(by_name: dict[str, str], kind: str) -> bool:

@@ -8,7 +8,7 @@ could send a bounce for the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...message_formats.email import ParsedMail, mail_id, receive_message
@@ -22,9 +22,14 @@ if TYPE_CHECKING:
     from .server import SmtpServer
 
 CHUNK = 64 * 1024
+FIRST_CHUNK = 4 * 1024  # sent before anybody reads, for every large part and every recipient
 AHEAD = 16  # chunks sent and not yet taken
+MAX_BODIES = 10_000  # large parts times recipients
 QUESTION_TIMEOUT = 10.0
-CLOSED_EXPIRY = 60.0  # of the last word on a channel that somebody may still be reading
+DONE_EXPIRY = 5.0  # of the rest of a body whose consumer is done
+LATE_EXPIRY = 60.0  # of the rest of a body whose consumer is late and may still read
+_BODY_WEIGHT = 2 * FIRST_CHUNK  # of a channel, as far as it takes memory before anybody reads
+_SENT_AT_ONCE = 4 * 1024 * 1024  # bytes of messages in one turn of the loop
 
 _REFUSALS = {
     Refusal.FULL: Reply(451, "4.3.1 The channel is full, try again later"),
@@ -81,46 +86,76 @@ class Delivery:
         server: The server.
         client: Whose mail it is.
         mail: The mail.
-        done: Called once with what the client is told.
     """
 
-    def __init__(self, server: SmtpServer, client: SmtpConnection, mail: Mail, done: Callable[[Reply], None]) -> None:
+    def __init__(self, server: SmtpServer, client: SmtpConnection, mail: Mail) -> None:
         self._server = server
+        self._client = client
         self._mail = mail
-        self._done = done
-        self._peer = client.peer
+        self._to = mail.accepted
         self._helo = client.session.helo
         self._tls = client.session.tls
-        self._waiting = 0
+        self._held = 0
         self._replies: list[Reply] = []
+
+    def hold(self, count: int) -> bool:
+        """Count memory that the mail takes from now until its end; end it, and return False, where there is no room."""
+        self._held += count
+        if self._server.hold(count):
+            return True
+        self._end(replies.NO_ROOM)
+        return False
 
     def start(self, parsed: ParsedMail) -> None:
         """Send every recipient's message."""
+        recipients, bodies = len(self._to), len(parsed.large)
+        weight = parsed.weight + _BODY_WEIGHT * bodies
+        if recipients * bodies > MAX_BODIES:
+            self._end(replies.TOO_MANY_PARTS)
+        elif self.hold(recipients * weight):
+            self._send(parsed, 0, max(1, _SENT_AT_ONCE // weight))
+
+    def _send(self, parsed: ParsedMail, begin: int, count: int) -> None:
+        """Send the messages of `count` recipients now, and those of the rest in the next turns of the loop."""
+        end = begin + count
+        for address in self._to[begin:end]:
+            self._send_copy(parsed, address)
+        if end < len(self._to):
+            self._server.loop.call_soon(self._send_rest, parsed, end, count)
+
+    def _send_rest(self, parsed: ParsedMail, begin: int, count: int) -> None:
+        if not self._server.ended:
+            self._send(parsed, begin, count)
+
+    def _send_copy(self, parsed: ParsedMail, address: str) -> None:
         mail = self._mail
-        to = mail.accepted
-        copies = [Copy(self, self._server, [data for _, data in parsed.large]) for _ in to]
-        self._waiting = len(copies)
-        for address, copy in zip(to, copies, strict=True):
-            copy.send(
-                receive_message(
-                    parsed,
-                    reply_channel=copy.connection.reply_channel,
-                    id=mail_id(mail.sender, address, parsed.fields["message_id"], parsed.digest),
-                    address=address,
-                    sender=mail.sender,
-                    to=to,
-                    client=self._peer,
-                    helo=self._helo,
-                    tls=self._tls,
-                    body_channels=dict(enumerate(copy.channels)),
-                )
+        copy = Copy(self, self._server, [data for _, data in parsed.large])
+        copy.send(
+            receive_message(
+                parsed,
+                reply_channel=copy.connection.reply_channel,
+                id=mail_id(mail.sender, address, parsed.fields["message_id"], parsed.digest),
+                address=address,
+                sender=mail.sender,
+                to=self._to,
+                client=self._client.peer,
+                helo=self._helo,
+                tls=self._tls,
+                body_channels=dict(enumerate(copy.channels)),
             )
+        )
 
     def answered(self, reply: Reply) -> None:
         """Take what became of one copy; after the last one, say what became of the mail."""
         self._replies.append(reply)
-        if len(self._replies) == self._waiting:
-            self._done(verdict(self._replies))
+        if len(self._replies) == len(self._to):
+            self._end(verdict(self._replies))
+
+    def _end(self, reply: Reply) -> None:
+        self._server.hold(-self._held)
+        outcome = "taken" if reply.is_good else "delayed" if reply.is_temporary else "refused"
+        self._server.stats[f"mails_{outcome}"] += 1
+        self._client.answer_mail(reply)
 
 
 def verdict(answers: Sequence[Reply]) -> Reply:
@@ -175,12 +210,12 @@ class Copy:
     def timed_out(self) -> None:
         """Take note that no answer came."""
         why = self._server.why_silent("email.receive", self._server.settings.answer_timeout)
-        self._answer(Reply(451, f"4.3.0 Try again later: {why}"))
+        self._answer(Reply(451, f"4.3.0 Try again later: {why}"), LATE_EXPIRY)
 
-    def _answer(self, reply: Reply) -> None:
+    def _answer(self, reply: Reply, expiry: float = DONE_EXPIRY) -> None:
         for name, body in self._bodies.items():
-            if not body.is_sent:
-                self._server.publish(name, {"content": b"", "closed": True}, expiry=CLOSED_EXPIRY, last=True)
+            if not body.is_taken:  # what is left expires with this last word
+                self._server.publish(name, {"content": b"", "closed": True}, expiry=expiry, last=True)
         self._bodies.clear()
         self._server.close(self.connection)
         self._delivery.answered(reply)
@@ -200,28 +235,32 @@ class Copy:
 
 
 class _Body:
-    """One part on its way through a channel: a first chunk at once, more ahead once somebody reads it."""
+    """One part on its way through a channel: a small first chunk at once, more ahead once somebody reads it."""
 
-    __slots__ = ("_data", "_is_read", "_position", "_window")
+    __slots__ = ("_ahead", "_data", "_is_read", "_position")
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._position = 0
-        self._window = 1
+        self._ahead = 0  # chunks sent and not taken
         self._is_read = False
 
     @property
     def is_sent(self) -> bool:
         return self._position >= len(self._data)
 
+    @property
+    def is_taken(self) -> bool:
+        return self.is_sent and not self._ahead
+
     def credit(self, count: int) -> None:
-        self._window += count if self._is_read else count + AHEAD - 1
+        self._ahead -= count
         self._is_read = True
 
     def next_chunk(self) -> bytes | None:
-        if self._window <= 0 or self.is_sent:
+        if self.is_sent or self._ahead >= (AHEAD if self._is_read else 1):
             return None
-        self._window -= 1
-        chunk = self._data[self._position : self._position + CHUNK]
-        self._position += CHUNK
-        return chunk
+        self._ahead += 1
+        begin = self._position
+        self._position += CHUNK if self._is_read else FIRST_CHUNK
+        return self._data[begin : self._position]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from typing import Any, Protocol
 
@@ -24,6 +25,7 @@ class MailHost(Protocol):
     Attributes:
         limits: What sessions allow.
         tls_context: For STARTTLS; None: it is not offered.
+        loop: The event loop.
         idle_timeout: Seconds.
         timers: For the idle timeout.
         stopping: No new session is to begin.
@@ -31,6 +33,7 @@ class MailHost(Protocol):
 
     limits: Limits
     tls_context: ssl.SSLContext | None
+    loop: asyncio.AbstractEventLoop
     idle_timeout: float
     timers: TimerWheel
     stopping: bool
@@ -72,6 +75,7 @@ class SmtpConnection(TwistedProtocol):
         self._working = False
         self._reading = True
         self._writing_paused = False
+        self._goes_on = False  # in the next turn of the loop
 
     # What the transport calls
 
@@ -110,6 +114,7 @@ class SmtpConnection(TwistedProtocol):
         """Read on."""
         self._writing_paused = False
         self._set_reading()
+        self._read_on()
 
     def stopProducing(self) -> None:
         """Nothing more is said; the transport ends by itself."""
@@ -172,6 +177,19 @@ class SmtpConnection(TwistedProtocol):
             self._working = False
         self._flush()
         self._set_reading()
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Read on in the next turn, after the other connections, where the session has more than it answers at once."""
+        if self.session.is_behind and not (self._writing_paused or self._goes_on):
+            self._goes_on = True
+            self.host.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._goes_on = False
+        if self.session.is_behind and not self._writing_paused:
+            self.session.go_on()
+            self._work()
 
     def _count_held(self) -> None:
         held = self.session.held

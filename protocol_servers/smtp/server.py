@@ -32,7 +32,11 @@ _NAME_TIMEOUT = 2.0
 
 
 class SmtpServer(ProtocolServer):
-    """Take mail for consumers on the bus; 250 only once they are done with it."""
+    """Take mail for consumers on the bus; 250 only once they are done with it.
+
+    Attributes:
+        ended: Nothing may be sent any more.
+    """
 
     name = "smtp"
     extra = "email"
@@ -50,7 +54,7 @@ class SmtpServer(ProtocolServer):
         self._clients: set[SmtpConnection] = set()
         self._last_gone: asyncio.Future[None] | None = None
         self._held = 0
-        self._ended = False
+        self.ended = False
         self._parser = ThreadPoolExecutor(1, "smtp-parser")
 
     async def listen(self) -> None:
@@ -83,7 +87,7 @@ class SmtpServer(ProtocolServer):
         try:
             return await super().stop(grace)
         finally:
-            self._ended = True
+            self.ended = True
             self._parser.shutdown(wait=False, cancel_futures=True)
 
     async def drain(self, grace: float) -> None:
@@ -125,26 +129,15 @@ class SmtpServer(ProtocolServer):
     def take(self, client: SmtpConnection, mail: Mail) -> None:
         """Give a mail to the consumers of its recipients."""
         content, mail.content = mail.content, b""
-        size = len(content)
-        if not self.hold(size):
-            self.hold(-size)
-            self.stats["mails_delayed"] += 1
-            client.answer_mail(replies.NO_ROOM)
+        delivery = Delivery(self, client, mail)
+        if not delivery.hold(len(content)):
             return
-
-        def done(reply: Reply) -> None:
-            self.hold(-size)
-            outcome = "taken" if reply.is_good else "delayed" if reply.is_temporary else "refused"
-            self.stats[f"mails_{outcome}"] += 1
-            client.answer_mail(reply)
-
-        delivery = Delivery(self, client, mail, done)
-        if size <= PARSED_AT_ONCE:
+        if len(content) <= PARSED_AT_ONCE:
             delivery.start(parse_mail(content))
             return
 
         def parsed(future: asyncio.Future[ParsedMail]) -> None:
-            if not (future.cancelled() or self._ended):
+            if not (future.cancelled() or self.ended):
                 delivery.start(future.result())
 
         self.loop.run_in_executor(self._parser, parse_mail, content).add_done_callback(parsed)

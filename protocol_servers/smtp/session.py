@@ -4,7 +4,8 @@ Bytes go in by `Session.receive_data`; what happened comes out of `Session.event
 `Session.data_to_send`. Two questions are asked of whoever drives it, and may be answered at any later time: whether a
 recipient is taken (`RecipientAsked`, `Session.answer_recipient`) and whether a mail is (`MailReceived`,
 `Session.answer_mail`). Recipients that were pipelined (RFC 2920) are asked all at once and answered in their order;
-any other command waits until they are.
+any other command waits until they are. However much was pipelined, only so many replies are made before they are
+taken: then `Session.is_behind`, and `Session.go_on` reads on.
 
 What keeps mail from being smuggled in: only CR LF ends a command, and a line with a bare CR or LF in it is refused
 as a whole, up to its CR LF; `data.py` does the same for mails. After STARTTLS everything that was read in plain text
@@ -25,6 +26,7 @@ from .replies import Reply
 
 MAX_COMMAND = 1024  # RFC 5321 section 4.5.3.1.4 has 512, and our extensions lengthen MAIL
 MAX_BUFFERED = 64 * 1024
+MAX_REPLIES = 256  # that wait to be sent, or for an answer
 _PATIENCE = 8  # times the largest mail, of what is thrown away before the session is ended
 
 
@@ -80,6 +82,7 @@ class Session:
         self._line_refused = False  # what is read now is refused, up to a CR LF
         self._line_answered = False  # and had its reply already, up to a bare LF
         self._line_discarded = 0
+        self._stopped = False  # reading, for there were too many replies
         self._unsaid: deque[bytes | Recipient] = deque()  # from the first recipient on that has no reply yet
         self._out: list[bytes] = []
         self._events: list[Event] = []
@@ -102,6 +105,11 @@ class Session:
         return self._awaits_mail_answer or bool(self._unsaid)
 
     @property
+    def is_behind(self) -> bool:
+        """Whether `go_on` would read on, now that the replies were taken."""
+        return self._stopped and not self.closed and self._has_room
+
+    @property
     def is_full(self) -> bool:
         """Whether so much was received ahead of answers that reading should pause."""
         return len(self._buffer) > MAX_BUFFERED
@@ -122,6 +130,10 @@ class Session:
         if self.closed or self._awaits_tls:  # what came in plain text after STARTTLS is not to be believed
             return
         self._buffer = self._buffer + data if self._buffer else data
+        self._advance()
+
+    def go_on(self) -> None:
+        """Read on in what was received."""
         self._advance()
 
     def answer_recipient(self, recipient: Recipient, reply: Reply) -> None:
@@ -163,12 +175,20 @@ class Session:
     # Reading
 
     def _advance(self) -> None:
+        self._stopped = False
         while not self.closed and self._position < len(self._buffer) and not self._awaits_mail_answer:
+            if not self._has_room:
+                self._stopped = True
+                break
             if not (self._read_line() if self._data is None else self._read_data(self._data)):
                 break
         if self._position:
             self._buffer = self._buffer[self._position :]
             self._position = 0
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._out) + len(self._unsaid) < MAX_REPLIES
 
     def _read_data(self, data: DataReader) -> bool:
         rest = data.feed(self._buffer[self._position :] if self._position else self._buffer)
@@ -345,7 +365,9 @@ class Session:
         elif not self._mail.recipients:
             self._error(replies.RCPT_FIRST)
         elif not self._mail.accepted:
-            self._reply(replies.NO_RECIPIENTS)
+            # To a client that does not look at each reply, this one stands for all of them.
+            again = any(one.reply is not None and one.reply.is_temporary for one in self._mail.recipients.values())
+            self._reply(replies.NO_RECIPIENTS_NOW if again else replies.NO_RECIPIENTS)
         else:
             self._data = DataReader(self.limits.max_size, self.limits.max_line)
             self._reply(replies.GO_AHEAD)
@@ -387,6 +409,10 @@ class Session:
 
     def _not_built(self, argument: str) -> None:
         self._error(replies.COMMAND_NOT_BUILT)
+
+    def _http(self, argument: str) -> None:
+        # Somebody's browser, sent here by a page whose form has an SMTP session in its body.
+        self._close(replies.NOT_HTTP)
 
     # Answering
 
@@ -448,4 +474,5 @@ _COMMANDS: dict[str, Callable[[Session, str], None]] = {
     "QUIT": Session._quit,
     "STARTTLS": Session._starttls,
     **dict.fromkeys(("EXPN", "AUTH", "BDAT", "ETRN", "TURN", "SEND", "SOML", "SAML"), Session._not_built),
+    **dict.fromkeys(("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT"), Session._http),
 }

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import smtplib
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,17 @@ class StillLoop(asyncio.AbstractEventLoop):
     def __init__(self, manual: Any) -> None:
         self.call_later = manual.call_later  # type: ignore[method-assign]
         self.in_thread: list[tuple[Callable[[], Any], Any]] = []
+        self.soon: deque[Callable[[], Any]] = deque()
+
+    def call_soon(self, function: Any, *args: Any) -> Any:  # type: ignore[override]
+        self.soon.append(lambda: function(*args))
+
+    def turn(self) -> int:
+        """Do what was to be done in the next turn; return how much it was."""
+        count = len(self.soon)
+        for _ in range(count):
+            self.soon.popleft()()
+        return count
 
     def run_in_executor(self, executor: Any, function: Any, *args: Any) -> Any:  # type: ignore[override]
         future = SimpleNamespace(callbacks=[], cancelled=lambda: False)
@@ -46,6 +58,7 @@ class Client:
     """One connection to a server in memory."""
 
     def __init__(self, server: SmtpServer, **transport: Any) -> None:
+        self.loop: Any = server.loop
         self.transport = MemoryTransport(server.factory.buildProtocol(None), **transport)
         self.protocol: Any = self.transport.protocol
 
@@ -55,7 +68,9 @@ class Client:
         return self.hear()
 
     def hear(self) -> list[str]:
-        """Return the lines that came since the last call."""
+        """Return the lines that came since the last call, once the loop has nothing left to do."""
+        while self.loop.turn():
+            pass
         return self.transport.take().decode().split("\r\n")[:-1]
 
 

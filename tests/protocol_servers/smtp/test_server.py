@@ -12,7 +12,8 @@ from trunkline.operations.errors import SettingsError, UsageError
 from trunkline.operations.tables import table
 from trunkline.protocol_servers.smtp import SmtpServer, SmtpSettings
 from trunkline.protocol_servers.smtp import server as server_module
-from trunkline.protocol_servers.smtp.delivery import AHEAD, CHUNK
+from trunkline.protocol_servers.smtp.delivery import AHEAD, CHUNK, FIRST_CHUNK
+from trunkline.protocol_servers.smtp.session import MAX_REPLIES
 
 
 def fits(channel: str, message: dict[str, Any]) -> bool:
@@ -128,7 +129,7 @@ def test_nobody_answers_about_a_recipient(stage: Any, manual: Any) -> None:
     client.say("RCPT TO:<c@d>")
     manual.advance(10.1)
     assert client.hear() == ["451 4.3.0 Try again later: no worker listens to email.recipient"]
-    assert client.say("DATA") == ["554 5.5.1 No recipient was accepted"]
+    assert client.say("DATA") == ["451 4.5.1 No recipient was accepted, try again later"]
 
 
 @pytest.mark.parametrize(
@@ -289,7 +290,9 @@ def test_large_parts_go_through_channels_at_their_readers_pace(stage: Any) -> No
             assert one.options["expiry"] == 300.0
             assert one.options.get("last", False) is not one.message["more_content"]
     assert sum(len(chunk["content"]) for chunk in received[fast]) == size
-    assert [chunk["more_content"] for chunk in received[fast]] == [True] * (size // CHUNK) + [False]
+    lengths = [len(chunk["content"]) for chunk in received[fast]]
+    assert lengths[:-1] == [FIRST_CHUNK] + [CHUNK] * (size // CHUNK)
+    assert [chunk["more_content"] for chunk in received[fast]] == [True] * (len(lengths) - 1) + [False]
     assert len(received[slow]) == 1
     play.answer(messages[1])
     assert play.inbox.take() == []  # it had everything
@@ -298,10 +301,76 @@ def test_large_parts_go_through_channels_at_their_readers_pace(stage: Any) -> No
     play.answer(messages[0])
     (closed,) = play.sent(slow)
     assert closed.message == {"content": b"", "closed": True}
-    assert closed.options["last"] is True
+    assert closed.options == {"expiry": 5.0, "last": True}
     assert client.hear() == ["250 2.6.0 Mail taken"]
     play.inbox.credit(slow, ids[slow], 1)
     assert play.inbox.take() == []
+
+
+def many_parts(count: int, size: int) -> str:
+    part = "--b\r\nContent-Type: application/x\r\n\r\n" + ("y" * 98 + "\r\n") * (size // 100)
+    return "Message-ID: <1>\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" + part * count + "--b--"
+
+
+def test_what_nobody_read_does_not_stay_when_its_consumer_is_done(stage: Any) -> None:
+    """Bodies that were sent as a whole, and bodies of which only the beginning was taken."""
+    play = stage()
+    play.mail("a@b", content=many_parts(30, 60_000))
+    play.loop.finish_thread()
+    message, *chunks = play.inbox.take()
+    name = message.message["reply_channel"].partition("!")[2]
+    unread, begun, whole, *_ = (one.channel for one in chunks)
+    assert [len(one.message["content"]) for one in chunks] == [FIRST_CHUNK] * 22
+    for channel in (begun, whole):
+        play.inbox.credit(channel, name, 1)
+        (rest,) = play.sent(channel)
+        assert rest.message["more_content"] is False
+    play.inbox.credit(whole, name, 1)
+    play.answer(message)
+    ended = play.inbox.take()
+    assert {unread, begun} < {one.channel for one in ended} == {one.channel for one in chunks} - {whole}
+    assert all(one.message["closed"] and one.options == {"expiry": 5.0, "last": True} for one in ended)
+
+
+def test_a_mail_of_many_parts_to_many_recipients_is_sent_bit_by_bit(stage: Any) -> None:
+    play = stage()
+    client = play.mail(*[f"r{number}@b" for number in range(30)], content=many_parts(300, 5_000))
+    play.loop.finish_thread()
+    turns = [play.inbox.take()]
+    while play.loop.turn():
+        turns.append(play.inbox.take())
+    assert sum(len(sent) > 0 for sent in turns) > 5
+    assert max(sum(len(one.message.get("content", b"")) for one in sent) for sent in turns) < 4 * 1024 * 1024
+    assert play.server._held > 30 * 600_000
+    messages = [one for sent in turns for one in sent if one.channel == "email.receive"]
+    for message in messages:
+        assert client.hear() == []
+        play.answer(message)
+    assert client.hear() == ["250 2.6.0 Mail taken"]
+    assert len(messages) == 30
+    assert play.server._held == 0
+
+
+def test_a_mail_that_was_half_sent_when_the_server_ended_stays_so(stage: Any) -> None:
+    play = stage()
+    play.mail(*[f"r{number}@b" for number in range(30)], content=many_parts(300, 5_000))
+    play.loop.finish_thread()
+    play.inbox.take()
+    play.server.ended = True
+    while play.loop.turn():
+        pass
+    assert play.inbox.take() == []
+
+
+def test_a_mail_of_too_many_parts_for_its_recipients_is_refused(stage: Any) -> None:
+    """Each part needs a channel for each recipient; 1 000 for 100 would take gigabytes."""
+    play = stage()
+    client = play.mail(*[f"r{number}@b" for number in range(100)], content=many_parts(900, 2_000))
+    play.loop.finish_thread()
+    assert client.hear() == ["552 5.3.4 The mail has too many large parts for so many recipients"]
+    assert play.inbox.take() == []
+    assert play.server._held == 0
+    assert play.server.stats["mails_refused"] == 1
 
 
 def test_a_body_ends_when_nobody_answers(stage: Any, manual: Any) -> None:
@@ -310,7 +379,9 @@ def test_a_body_ends_when_nobody_answers(stage: Any, manual: Any) -> None:
     play.loop.finish_thread()
     name = play.inbox.take()[1].channel
     manual.advance(20.1)
-    assert [sent.message for sent in play.sent(name)] == [{"content": b"", "closed": True}]
+    assert [(sent.message, sent.options["expiry"]) for sent in play.sent(name)] == [
+        ({"content": b"", "closed": True}, 60.0)
+    ]
     assert client.hear()[0].startswith("451 ")
 
 
@@ -352,7 +423,7 @@ def test_a_mail_whose_client_left_is_still_fed_and_its_answer_ignored(stage: Any
     play.loop.finish_thread()
     message, chunk = play.inbox.take()
     play.inbox.credit(chunk.channel, message.message["reply_channel"].partition("!")[2], 1)
-    assert len(play.sent(chunk.channel)) == 4
+    assert len(play.sent(chunk.channel)) == 5
     play.answer(message)
     assert play.server.stats["failures"] == 0
     assert play.server.stats["mails_taken"] == 1
@@ -398,8 +469,34 @@ def test_reading_pauses_while_too_much_is_waiting(stage: Any) -> None:
     client.say("MAIL FROM:<>", "RCPT TO:<a@b>", *["NOOP"] * 20_000)
     assert client.transport.producerState == "paused"
     play.answer(play.sent("email.recipient")[0])
-    assert client.transport.producerState == "producing"
     assert len(client.hear()) == 20_001
+    assert client.transport.producerState == "producing"
+
+
+def test_a_client_that_takes_no_replies_gets_no_more_of_them(stage: Any) -> None:
+    client = stage().connect()
+    client.transport.producer.pauseProducing()
+    assert len(client.say(*["EHLO x"] * 10_000)) < 7 * MAX_REPLIES
+    assert client.hear() == []
+    client.transport.producer.resumeProducing()
+    assert len(client.hear()) > 50_000
+
+
+def test_a_flood_of_commands_leaves_others_their_turn(stage: Any) -> None:
+    play = stage()
+    flood, other = play.connect(), play.connect()
+    flood.protocol.dataReceived(b"NOOP\r\n" * 10_000)
+    assert flood.transport.take().count(b"250") == MAX_REPLIES
+    other.protocol.dataReceived(b"NOOP\r\n")
+    assert other.transport.take() == b"250 2.0.0 OK\r\n"
+    play.loop.turn()
+    assert flood.transport.take().count(b"250") == MAX_REPLIES
+    assert len(flood.hear()) == 10_000 - 2 * MAX_REPLIES
+    flood.protocol.dataReceived(b"NOOP\r\n" * 1000)
+    flood.transport.finish()
+    while play.loop.turn():
+        pass
+    assert play.server.stats["failures"] == 0
 
 
 def test_reading_pauses_while_the_client_takes_no_replies(stage: Any) -> None:
@@ -412,22 +509,24 @@ def test_reading_pauses_while_the_client_takes_no_replies(stage: Any) -> None:
 
 
 def test_there_is_room_for_so_much_mail_only(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "MAX_HELD", 10_000)
+    monkeypatch.setattr(server_module, "MAX_HELD", 45_000)
     play = stage(rcpt="any")
     first, second = play.connect(), play.connect()
     for client in (first, second):
         client.say("MAIL FROM:<>", "RCPT TO:<a@b>", "DATA")
-    assert first.say(*["x" * 900] * 10) == []
+    assert first.say(*["x" * 900] * 40) == []
     assert second.say(*["x" * 900] * 10, ".") == ["452 4.3.1 Too much mail at once, try again later"]
     first.transport.finish()
     second.say("MAIL FROM:<>", "RCPT TO:<a@b>", "DATA")
     assert second.say(*["x" * 900] * 10, ".") == []
     play.answer(play.sent("email.receive")[0])
     assert second.hear() == ["250 2.6.0 Mail taken"]
-    for client in (second, play.connect()):
+    for client in (second, play.connect()):  # what a mail's messages will take counts, too
         client.say("MAIL FROM:<>", "RCPT TO:<a@b>", "DATA")
         assert client.say(*["x" * 900] * 10) == []
     assert client.say(".") == ["452 4.3.1 Too much mail at once, try again later"]
+    second.transport.finish()
+    assert play.server._held == 0
 
 
 def test_too_many_errors_end_the_session(stage: Any) -> None:

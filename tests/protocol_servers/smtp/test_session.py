@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from trunkline.protocol_servers.smtp import replies
 from trunkline.protocol_servers.smtp.events import Closed, Mail, MailReceived, Recipient, RecipientAsked, TlsWanted
 from trunkline.protocol_servers.smtp.replies import Reply
-from trunkline.protocol_servers.smtp.session import MAX_BUFFERED, Limits, Session
+from trunkline.protocol_servers.smtp.session import MAX_BUFFERED, MAX_REPLIES, Limits, Session
 
 LIMITS = Limits(
     hostname="mx.example.org",
@@ -48,7 +48,8 @@ class Driver:
 
     def work(self) -> bytes:
         said = b""
-        while events := self.session.events():
+        while True:
+            events = self.session.events()
             for event in events:
                 if isinstance(event, RecipientAsked):
                     refused = event.recipient.address.startswith("nobody")
@@ -62,7 +63,11 @@ class Driver:
                     self.session.tls_started()
                 elif isinstance(event, Closed):
                     self.closed = True
-        return said + self.session.data_to_send()
+            said += self.session.data_to_send()
+            if self.session.is_behind:
+                self.session.go_on()
+            elif not events:
+                return said
 
 
 GREETING = ["220 mx.example.org ESMTP"]
@@ -92,7 +97,8 @@ CONVERSATIONS: list[tuple[str, bytes, list[str]]] = [
     ("short commands", b"NOOP\r\nNOOP any thing\r\nRSET\r\nHELP\r\nHELP MAIL\r\nVRFY ann\r\nQUIT\r\n",
      [OK, OK, OK, "214 2.0.0", "214 2.0.0", "252 2.5.0", BYE]),
     ("nothing after QUIT", b"QUIT\r\nNOOP\r\n", [BYE]),
-    ("unknown", b"HLEO x\r\n\r\nGET / HTTP/1.1\r\n", ["500 5.5.1"] * 3),
+    ("unknown", b"HLEO x\r\n\r\nGETS\r\n", ["500 5.5.1"] * 3),
+    ("a browser", b"POST / HTTP/1.1\r\nHost: x\r\n\r\n" + HELLO + MAIL, ["421 4.7.0"]),
     ("not offered", b"EXPN x\r\nAUTH PLAIN\r\nBDAT 3 LAST\r\nETRN x\r\n", ["502 5.5.1"] * 4),
     ("STARTTLS without a certificate", b"STARTTLS\r\n", ["502 5.5.1"]),
     ("unwanted arguments", HELLO + b"RSET x\r\nQUIT x\r\n" + MAIL + RCPT + b"DATA x\r\nSTARTTLS x\r\n",
@@ -243,8 +249,46 @@ def test_commands_behind_an_open_question_wait_and_their_number_is_bounded() -> 
     assert session.is_full
     assert session.data_to_send() == b""
     session.answer_recipient(recipient, replies.RECIPIENT_OK)
+    said = session.data_to_send()
+    while session.is_behind:
+        session.go_on()
+        more = session.data_to_send()
+        assert more.count(b"\r\n") <= MAX_REPLIES
+        said += more
     assert not session.is_full
-    assert session.data_to_send().count(b"250 2.0.0") == 10 + MAX_BUFFERED // 6
+    assert said.count(b"250 2.0.0") == 10 + MAX_BUFFERED // 6
+
+
+def test_a_recipient_said_over_and_over_takes_no_room_while_its_answer_is_open() -> None:
+    session = Session(LIMITS)
+    session.receive_data(HELLO + MAIL)
+    session.data_to_send()
+    session.receive_data(RCPT * 100_000)
+    (recipient,) = asked(session)
+    assert session.is_full
+    assert not session.is_behind
+    session.go_on()
+    assert session.data_to_send() == b""
+    session.answer_recipient(recipient, replies.RECIPIENT_OK)
+    assert session.data_to_send().count(b"250 2.1.5") == MAX_REPLIES
+
+
+@pytest.mark.parametrize(
+    ("answers", "reply"),
+    [
+        ([Reply(450, "4.2.0 Later")], "451 4.5.1"),
+        ([NOBODY, Reply(451, "4.3.0 Later")], "451 4.5.1"),
+        ([NOBODY, NOBODY], "554 5.5.1"),
+    ],
+)
+def test_data_without_recipients_is_refused_for_good_only_if_all_of_them_were(answers: list[Reply], reply: str) -> None:
+    session = Session(LIMITS)
+    session.receive_data(HELLO + MAIL + b"".join(b"RCPT TO:<r%d@b>\r\n" % number for number in range(len(answers))))
+    for recipient, answer in zip(asked(session), answers, strict=True):
+        session.answer_recipient(recipient, answer)
+    session.data_to_send()
+    session.receive_data(b"DATA\r\n")
+    assert session.data_to_send().decode().startswith(reply)
 
 
 def test_a_mail_is_answered_when_it_is_answered() -> None:
