@@ -1,10 +1,11 @@
 """The worker: takes messages from the layer and has them consumed, in one thread or several.
 
     threads:           receive a batch ─► consume each ─► flush   (one is the fast path: nothing is handed over)
-    the one of run():  announce, renew claims, try full channels again, flush what waits for a slow consumer,
-                       give up a thread whose consumer ignores its timeout
+    the one of run():  announce, renew claims, try full channels again, flush and put back what waits for a slow
+                       consumer, give up a thread whose consumer ignores its timeout
 
-A thread takes as many messages at a time as its consumers finish in 5 ms, so that a slow one holds up few others.
+A thread takes as many messages at a time as its consumers finish in 5 ms. What it has not started after 10 ms goes back
+to the head of its channel, so that a slow consumer holds up nothing that another thread or worker could take.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import secrets
 import signal
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ MOST_ABANDONED = 8
 """Threads given up after which a worker ends."""
 
 _BATCH_TIME = 0.005
+_STALLED = 2 * _BATCH_TIME
 _LARGEST = 64
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.05, 2.0
 _HELPER_PAUSE = 1.0
@@ -58,7 +60,7 @@ class Worker:
         only: Patterns (`*`, `?`, `[…]`) of channels to listen to; none: all.
         exclude: Patterns of channels not to listen to.
         threads: How many threads consume.
-        prefetch: How many messages a thread takes at a time; None: by the speed of its consumers, 1 to 64.
+        prefetch: How many messages a thread takes at a time, and keeps; None: by the speed of its consumers, 1 to 64.
         max_messages: End after so many; None: never.
         stream_timeout: Seconds `Message.stream` waits for the next chunk of a body.
 
@@ -202,12 +204,13 @@ class Worker:
         """Start another thread for one that was given up."""
         self._abandoned += 1
         log.critical("a worker thread was given up: its consumer ignores its timeout (%d so far)", self._abandoned)
-        place.hand_back()
+        place.put_back_unstarted()
         if self._abandoned >= MOST_ABANDONED:
             self.stop()
         elif not self._stopping:
-            self._places.append(_Place(self))
-            self._places[-1].start()
+            another = _Place(self)
+            another.start()
+            self._places.append(another)
 
     def _reserve(self, wanted: int) -> int:
         """Return how many messages a thread may take, of those that are left of `max_messages`."""
@@ -235,8 +238,8 @@ class _Place:
         self._awake: SimpleQueue[None] = SimpleQueue()
         self._mean = _BATCH_TIME
         self._backoff = _FIRST_BACKOFF
-        self._batch: Sequence[Delivery] = ()
-        self._at = 0
+        self._unstarted: deque[Delivery] = deque()  # of the present batch; the helper thread takes from it as well
+        self._taken_at = _FOREVER
         self._ended = False
         self._thread = threading.Thread(target=self._run, name=worker.name, daemon=True)
         self.flusher = Flusher(layer, worker._pause, worker._expect)
@@ -292,35 +295,50 @@ class _Place:
         return taken
 
     def _consume(self, deliveries: Sequence[Delivery]) -> None:
-        worker, flusher, consume, now = self._worker, self.flusher, self.consuming.consume, time.perf_counter
-        start = last = now()
-        self._batch = deliveries
-        for at, delivery in enumerate(deliveries):
-            if worker._stopping:
-                self._put_back(deliveries[at:])
-                deliveries = deliveries[:at]
-                break
+        worker, flusher, unstarted = self._worker, self.flusher, self._unstarted
+        consume, now = self.consuming.consume, time.perf_counter
+        consumed, start = 0, now()
+        last = start
+        if len(deliveries) > 1 and worker._helper is not None and worker._prefetch is None:
+            self._taken_at = self._clock()
+            worker._expect(self._taken_at + _STALLED)
+        unstarted.extend(deliveries)
+        while unstarted and not worker._stopping:
             since = flusher.since
             if since is not None and worker._helper is not None:
                 if last - start >= HOLD and self._clock() - since >= HOLD:
                     flusher.flush()
                 else:
                     worker._expect(since + HOLD)
-            self._at = at
+            try:
+                delivery = unstarted.popleft()
+            except IndexError:
+                break  # the helper thread was faster
             consume(delivery)
             if self.consuming.abandoned:
                 return
-            last = now()
-        if deliveries:
+            consumed, last = consumed + 1, now()
+        self.put_back_unstarted()
+        if consumed:
             # A slow consumer shows at once, a fast one only after a few batches.
-            mean = (last - start) / len(deliveries)
+            mean = (last - start) / consumed
             self._mean = max(mean, self._mean + (mean - self._mean) / 4, 1e-6)
 
-    def hand_back(self) -> None:
-        """Put back what a thread that was given up had not started."""
-        self._put_back(self._batch[self._at + 1 :])
+    def stalled_at(self) -> float:
+        """Return when what is not started is to be put back; infinity where everything is started."""
+        return self._taken_at + _STALLED if self._unstarted else _FOREVER
 
-    def _put_back(self, deliveries: Sequence[Delivery]) -> None:
+    def put_back_unstarted(self) -> None:
+        """Put back what was taken and not started, from this thread or the helper's."""
+        deliveries: deque[Delivery] = deque()
+        try:
+            while True:
+                deliveries.appendleft(self._unstarted.pop())
+        except IndexError:
+            if deliveries:
+                self._put_back(deliveries)
+
+    def _put_back(self, deliveries: Collection[Delivery]) -> None:
         self._worker._unreserve(len(deliveries))
         try:
             self._worker.layer.put_back(deliveries)
@@ -408,8 +426,10 @@ class _Helper:
         for place in list(worker._places):
             if place.working and place.consuming.due() <= now and place.consuming.abandon():
                 worker._replace(place)
+            if place.stalled_at() <= now:
+                place.put_back_unstarted()
             if place.working:
-                due = min(due, place.consuming.due())
+                due = min(due, place.consuming.due(), place.stalled_at())
             if place.flusher.due() <= now and not place.flusher.try_flush():
                 due = min(due, now + HOLD)  # its thread is at it
             else:

@@ -245,6 +245,37 @@ def test_what_was_not_started_goes_back_to_the_head(real: MemoryLayer) -> None:
     assert running.worker.stats == {"messages": 1}
 
 
+def test_what_waits_for_a_slow_consumer_goes_to_others(real: MemoryLayer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a batch that was thought to be quick; in its old order, at the head of the channel."""
+    monkeypatch.setattr("trunkline.workers.worker._BATCH_TIME", 10.0)  # so that batches grow on any machine
+    go_on, quick = threading.Event(), threading.Semaphore(0)
+
+    def consumer(message: Message) -> None:
+        if message["n"] == 0:
+            assert go_on.wait(WAIT)
+        quick.release()
+
+    def send(*numbers: int) -> None:
+        batch = real.batch()
+        for n in numbers:
+            batch.send("x", {"n": n})
+        batch.run()
+
+    with Running(real, route("x", consumer)) as running:
+        send(*range(1, 101))
+        for _ in range(100):
+            assert quick.acquire(timeout=WAIT)
+        send(*range(21))
+        until = time.monotonic() + WAIT
+        while [message["n"] for message in real.peek("x", 30)] != list(range(1, 21)):
+            assert time.monotonic() < until, "what was not started still waits for the slow one"
+            threading.Event().wait(0.001)
+        go_on.set()
+        for _ in range(21):
+            assert quick.acquire(timeout=WAIT)
+    assert running.worker.stats == {"messages": 121}
+
+
 def test_a_reply_never_waits_for_another_consumer(real: MemoryLayer) -> None:
     """What is held 1 ms after its consumer returned is flushed by a second thread."""
     answered = threading.Event()
