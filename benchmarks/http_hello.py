@@ -7,8 +7,8 @@ core        our HTTP core answering by itself: what the bus and the worker add i
 uvicorn     with httptools and uvloop, no bus        (peers are run by PYTHON, an interpreter that has them;
 gunicorn    one sync worker, no bus                   what it has not is left out)
 
-The load comes from wrk (Debian package wrk) where it is installed, else from a client of our own. Only the ratios
-of one run mean anything: client and servers share the machine.
+The load comes from wrk (Debian package wrk). Only the ratios of one run mean anything: client and servers share the
+machine.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -27,6 +25,8 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from http_load import load
 
 BODY = b"hello world\n"
 
@@ -142,64 +142,6 @@ def cpu_of(pid: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def with_wrk(port: int, connections: int, seconds: float) -> tuple[float, float, float]:
-    address = f"http://127.0.0.1:{port}/hello"
-    arguments = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}", "--latency", address]
-    report = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
-    if re.search(r"Non-2xx|Socket errors", report):
-        raise SystemExit(report)
-
-    def milliseconds(percent: str) -> float:
-        found = re.search(rf"{percent}%\s+([\d.]+)(us|ms|s)", report)
-        assert found is not None
-        return float(found[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[found[2]]
-
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", report)
-    assert rate is not None
-    return float(rate[1]), milliseconds("50"), milliseconds("99")
-
-
-class Asking(asyncio.Protocol):
-    """Ask again as soon as the answer is complete."""
-
-    times: list[float] = []
-    asking = True
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        self.ask()
-
-    def ask(self) -> None:
-        self.received = b""
-        self.began = time.perf_counter()
-        self.transport.write(b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
-
-    def data_received(self, data: bytes) -> None:
-        self.received += data
-        if self.received.endswith(BODY):
-            self.times.append(time.perf_counter() - self.began)
-            if self.asking:
-                self.ask()
-
-    def connection_lost(self, error: BaseException | None) -> None:
-        if self.asking:  # a sync worker closes after each answer
-            loop = asyncio.get_running_loop()
-            self.again = loop.create_task(
-                loop.create_connection(Asking, *self.transport.get_extra_info("peername")[:2])
-            )
-
-
-async def with_our_own(port: int, connections: int, seconds: float) -> tuple[float, float, float]:
-    loop = asyncio.get_running_loop()
-    Asking.times, Asking.asking = [], True
-    for _ in range(connections):
-        await loop.create_connection(Asking, "127.0.0.1", port)
-    await asyncio.sleep(seconds)
-    Asking.asking = False
-    times = sorted(Asking.times)
-    return len(times) / seconds, 1000 * times[len(times) // 2], 1000 * times[len(times) * 99 // 100]
-
-
 def measure(name: str, port: int, options: argparse.Namespace, folder: str) -> Figures:
     """Start a server, load it, end it."""
     server = subprocess.Popen(
@@ -218,12 +160,6 @@ def measure(name: str, port: int, options: argparse.Namespace, folder: str) -> F
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
-
-
-def load(port: int, connections: int, seconds: float) -> tuple[float, float, float]:
-    if shutil.which("wrk"):
-        return with_wrk(port, connections, max(seconds, 1))
-    return asyncio.run(with_our_own(port, connections, seconds))
 
 
 def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:

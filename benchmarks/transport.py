@@ -3,7 +3,8 @@
     python benchmarks/transport.py [--rounds 5] [--seconds 2] [--connections 50] [--sockets 1000]
 
 Two jobs: answering small requests (requests per second, CPU per request), and writing one frame to many sockets (CPU
-per socket until the last byte is with the kernel). Only the ratios mean anything.
+per socket until the last byte is with the kernel). The load comes from wrk (Debian package wrk). Only the ratios mean
+anything.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import sys
 import time
 from typing import Any
 
+from http_load import load
 from twisted.internet.protocol import Factory, Protocol
 
-REQUEST = b"GET /hello HTTP/1.1\r\nhost: localhost\r\naccept: */*\r\n\r\n"
 RESPONSE = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 11\r\n\r\nHello world"
 FRAME = b"\x81\x7e\x00\xc8" + b"x" * 200
 
@@ -75,46 +76,10 @@ def serve(mode: str) -> None:
     run(reactor, main())
 
 
-class Asking(asyncio.Protocol):
-    """Ask again as soon as the answer is complete."""
-
-    answers = 0
-    asking = True
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        self.received = 0
-        if self.asking:
-            transport.write(REQUEST)
-
-    def data_received(self, data: bytes) -> None:
-        self.received += len(data)
-        if self.asking and self.received >= len(RESPONSE):
-            self.received = 0
-            type(self).answers += 1
-            self.transport.write(REQUEST)
-
-
-async def load(port: int, connections: int, seconds: float) -> float:
-    """Return the requests per second of ``connections`` that ask one after the other."""
-    loop = asyncio.get_running_loop()
-    Asking.answers, Asking.asking = 0, True
-    made = [await loop.create_connection(Asking, "127.0.0.1", port) for _ in range(connections)]
-    began = time.perf_counter()
-    await asyncio.sleep(seconds)
-    Asking.asking = False
-    rate = Asking.answers / (time.perf_counter() - began)
-    await asyncio.sleep(0.1)
-    for transport, _ in made:
-        transport.close()
-    return rate
-
-
 async def broadcast(port: int, sockets: int, times: int) -> None:
     """Have a frame written to ``sockets`` connections, ``times`` over."""
     loop = asyncio.get_running_loop()
-    Asking.asking = False
-    made = [await loop.create_connection(Asking, "127.0.0.1", port) for _ in range(sockets)]
+    made = [await loop.create_connection(asyncio.Protocol, "127.0.0.1", port) for _ in range(sockets)]
     for _ in range(times):
         made[0][0].write(b"BROADCAST")
         await asyncio.sleep(0.15)
@@ -132,7 +97,7 @@ def measure(mode: str, options: argparse.Namespace) -> tuple[float, float, float
         assert server.stdout is not None
         port = int(server.stdout.readline())
         if job == "requests":
-            rate = asyncio.run(load(port, options.connections, options.seconds))
+            rate = load(port, options.connections, options.seconds).rate
         else:
             asyncio.run(broadcast(port, options.sockets, 8))
         figures.append(json.loads(server.communicate()[0]))
