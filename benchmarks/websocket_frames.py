@@ -29,7 +29,7 @@ from trunkline.protocol_servers.http_core import Request
 from trunkline.protocol_servers.testing.websocket_frames import TEXT, client_frame
 
 Job = Callable[[int], None]
-SIZES = (20, 125, 1000, 10_000)
+SIZES = (20, 125, 1000, 4000)  # what is read in one turn of the loop
 HEADERS = [
     (b"host", b"localhost"),
     (b"connection", b"Upgrade"),
