@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 CHUNK = 64 * 1024
 FIRST_CHUNK = 4 * 1024  # sent before anybody reads, for every large part and every recipient
 AHEAD = 16  # chunks sent and not yet taken
-MAX_BODIES = 10_000  # large parts times recipients
+MAX_COPIES = 256 * 1024 * 1024  # bytes that the messages of one mail may take; 100 recipients and 100 large parts fit
 QUESTION_TIMEOUT = 10.0
 DONE_EXPIRY = 5.0  # of the rest of a body whose consumer is done
 LATE_EXPIRY = 60.0  # of the rest of a body whose consumer is late and may still read
-_BODY_WEIGHT = 2 * FIRST_CHUNK  # of a channel, as far as it takes memory before anybody reads
+_BODY_WEIGHT = 4 * FIRST_CHUNK  # bytes that a channel takes before anybody reads, and the time it takes, as bytes
 _SENT_AT_ONCE = 4 * 1024 * 1024  # bytes of messages in one turn of the loop
 
 _REFUSALS = {
@@ -108,24 +108,21 @@ class Delivery:
 
     def start(self, parsed: ParsedMail) -> None:
         """Send every recipient's message."""
-        recipients, bodies = len(self._to), len(parsed.large)
-        weight = parsed.weight + _BODY_WEIGHT * bodies
-        if recipients * bodies > MAX_BODIES:
-            self._end(replies.TOO_MANY_PARTS)
-        elif self.hold(recipients * weight):
+        weight = parsed.weight + sum(map(len, self._to)) + _BODY_WEIGHT * len(parsed.large)
+        if len(self._to) * weight > MAX_COPIES:
+            self._end(replies.TOO_MUCH_FOR_SO_MANY)
+        elif self.hold(len(self._to) * weight):
             self._send(parsed, 0, max(1, _SENT_AT_ONCE // weight))
 
     def _send(self, parsed: ParsedMail, begin: int, count: int) -> None:
         """Send the messages of `count` recipients now, and those of the rest in the next turns of the loop."""
+        if self._server.ended:
+            return
         end = begin + count
         for address in self._to[begin:end]:
             self._send_copy(parsed, address)
         if end < len(self._to):
-            self._server.loop.call_soon(self._send_rest, parsed, end, count)
-
-    def _send_rest(self, parsed: ParsedMail, begin: int, count: int) -> None:
-        if not self._server.ended:
-            self._send(parsed, begin, count)
+            self._server.loop.call_soon(self._send, parsed, end, count)
 
     def _send_copy(self, parsed: ParsedMail, address: str) -> None:
         mail = self._mail

@@ -137,7 +137,7 @@ class SmtpServer(ProtocolServer):
             return
 
         def parsed(future: asyncio.Future[ParsedMail]) -> None:
-            if not (future.cancelled() or self.ended):
+            if not future.cancelled():
                 delivery.start(future.result())
 
         self.loop.run_in_executor(self._parser, parse_mail, content).add_done_callback(parsed)

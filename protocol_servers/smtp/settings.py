@@ -33,8 +33,8 @@ class SmtpSettings:
     hostname: str = ""
     accept: str = "consumed"
     rcpt: Literal["route", "any"] = "route"
-    max_size: int = field(default=25 * 1024 * 1024, metadata={"min": 1024})
-    max_recipients: int = field(default=100, metadata={"min": 1, "max": 10_000})
+    max_size: int = field(default=25 * 1024 * 1024, metadata={"min": 1024, "max": 256 * 1024 * 1024})
+    max_recipients: int = field(default=100, metadata={"min": 1, "max": 1000})
     max_line: int = field(default=65536, metadata={"min": 1000})
     max_errors: int = field(default=10, metadata={"min": 1})
     answer_timeout: float = field(default=300.0, metadata={"min": 0.01})

@@ -155,9 +155,9 @@ def check(office: Office, told: dict[str, list[int]], to: dict[str, list[str]]) 
             assert not any(recipient.startswith("refuses") for recipient in to[id])
         if 554 in codes:
             assert any(recipient.startswith("refuses") for recipient in finished)
-    codes = Counter(code for codes in told.values() for code in codes)
+    counts = Counter(code for codes in told.values() for code in codes)
     stats = office.server.stats
-    assert (codes[250], codes[451], codes[554]) == tuple(
+    assert (counts[250], counts[451], counts[554]) == tuple(
         stats[f"mails_{one}"] for one in ("taken", "delayed", "refused")
     )
     assert stats["failures"] == 0

@@ -558,6 +558,8 @@ def test_a_connection_while_stopping_is_sent_away(stage: Any) -> None:
         ({"postmaster": "nobody"}, "postmaster"),
         ({"postmaster": "a@b>"}, "postmaster"),
         ({"max_size": 0}, "max_size"),
+        ({"max_size": 2**30}, "max_size"),
+        ({"max_recipients": 10_000}, "max_recipients"),
         ({"spool": "/tmp"}, "unknown key"),
     ],
 )
