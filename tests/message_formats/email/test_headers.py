@@ -144,6 +144,18 @@ def test_dispositions() -> None:
         (b"shift_jis", b"\x93\xfa", "日", False),
         (b"idna", b"xn--", "xn--", True),
         (b"zip", b"hi", "hi", True),
+        (b"gb18030", "中文𠀀".encode("gb18030"), "中文𠀀", False),
+        (b"GB2312", "中文镕".encode("gbk"), "中文镕", False),
+        (b"iso-2022-jp", "日本語".encode("iso-2022-jp"), "日本語", False),
+        (b"windows-1252", b"\x93quoted\x94", "“quoted”", False),
+        (b"utf-7", b"Gr+APwA3w-e", "Grüße", False),
+        (b"koi8-u", b"\xa6", "і", False),
+        (b"win-1251", b"\xcf", "П", False),
+        (b"x-cp1251", b"\xcf", "П", False),
+        (b"windows-874", b"\xe4\xb7\xc2", "ไทย", False),
+        (b"x-euc-jp", "日本".encode("euc-jp"), "日本", False),
+        (b"iso-8859-8-i", b"\xf9", "ש", False),
+        (b"utf-8", b"\xef\xbb\xbfmarked", "marked", False),
     ],
 )
 def test_character_sets(received: Received, charset: bytes | None, body: bytes, text: str, defective: bool) -> None:
