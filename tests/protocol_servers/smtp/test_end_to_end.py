@@ -8,6 +8,7 @@ import shutil
 import smtplib
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 from email.message import EmailMessage
@@ -322,6 +323,43 @@ def test_clients_that_vanish_hurt_nobody(house: Any) -> None:
     with home.smtp() as client:
         client.send_message(mail())
     assert home.server.stats["failures"] == 0
+
+
+OPEN = b"EHLO x\r\nMAIL FROM:<a@b>\r\n"
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"EH",
+        OPEN,
+        OPEN + b"RCPT TO:<c@d>\r\n",
+        OPEN + b"RCPT TO:<c@d>\r\nRCPT TO:<e@f>\r\nDATA\r\n",
+        OPEN + b"RCPT TO:<c@d>\r\nDATA\r\nhalf a mail\r\n" + b"x" * 100_000,
+        OPEN + b"RCPT TO:<c@d>\r\nDATA\r\nhi\r\n.\r\n",
+        OPEN + b"RCPT TO:<c@d>\r\nDATA\r\n" + b"long line\r\n" * 20_000 + b".\r\n",
+        b"EHLO x\r\nSTARTTLS\r\n",
+        b"EHLO x\r\nSTARTTLS\r\n\x16\x03\x01\x02\x00 no handshake",
+        b"NOOP\r\n" * 20_000,
+    ],
+    ids=range(11),
+)  # fmt: skip
+def test_clients_that_vanish_at_any_stage_leave_nothing(house: Any, certificate: Any, sent: bytes, reset: bool) -> None:
+    home = house(certificate=str(certificate.certificate), key=str(certificate.key))
+    for _ in range(3):
+        with raw(home.port) as client:
+            client.send(sent)
+            if reset:
+                client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with home.smtp() as client:
+        client.send_message(mail())
+    while home.server._clients or home.server._connections:
+        home.place.turns()
+    assert home.server._held == 0
+    assert home.server.stats["failures"] == 0
+    assert home.stop(1.0)
 
 
 # Stopping
