@@ -159,7 +159,8 @@ class ProtocolServer:
             in_time = True
         except TimeoutError:
             in_time = False
-            self.log.warning("what was open after %g s was cut off (waiting for an answer: %d)", grace, len(self._connections))
+            waiting = len(self._connections)
+            self.log.warning("what was open after %g s was cut off (waiting for an answer: %d)", grace, waiting)
         except Exception:
             in_time = False
             self.log.exception("draining failed")
