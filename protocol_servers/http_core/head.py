@@ -258,8 +258,12 @@ def _request(
             raise BadRequest(400, "Transfer-Encoding in an HTTP/1.0 request")
         if length is not None:
             raise BadRequest(400, "Transfer-Encoding and Content-Length in one request")
-        if coding.lower() != b"chunked":
-            raise BadRequest(501, "the only transfer coding taken here is chunked, once")
+        codings = _tokens(coding)
+        if b"chunked" in codings[:-1]:
+            # Where such a body ends is anybody's guess (RFC 9112 section 6.3).
+            raise BadRequest(400, "chunked is not the last transfer coding, or is there twice")
+        if codings != [b"chunked"]:
+            raise BadRequest(501, "the only transfer coding taken here is chunked")
         size = None
     elif length is not None:
         if not length.isdigit():
