@@ -20,7 +20,6 @@ DISCONNECT = "http.disconnect"
 BODY = "http.request.body?"
 CHUNK = 65536  # bytes of a body that travel in one message
 AHEAD = 16  # chunks on the channel that the consumer has not taken
-RETRY_AFTER = b"1"  # seconds until a refused client may try again
 
 
 class Exchange:
@@ -119,10 +118,7 @@ class Exchange:
 
     def refuse(self, refusal: Refusal) -> None:
         """Answer that the layer did not take the request, or a chunk of its body."""
-        if refusal is Refusal.TOO_LARGE:
-            self._fail(413, refusal.text)
-        else:
-            self._fail(503, refusal.text, (b"retry-after", RETRY_AFTER))
+        self._fail(413 if refusal is Refusal.TOO_LARGE else 503, refusal.text)
 
     def timed_out(self) -> None:
         """Answer that nobody answers."""
@@ -245,12 +241,12 @@ class Exchange:
         if ended and self._connection is not None:
             self._close(self._connection)
 
-    def _fail(self, status: int, reason: str, *headers: tuple[bytes, bytes]) -> None:
+    def _fail(self, status: int, reason: str) -> None:
         """Answer in the consumer's place; where its answer has begun, cut it off."""
         if self._started:
             self._drop()
             return
-        self._stream.start(*plain(status, reason, headers))
+        self._stream.start(*plain(status, reason))
         if self._connection is not None:
             self._close(self._connection)
 

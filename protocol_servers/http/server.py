@@ -40,7 +40,7 @@ class HttpServer(ProtocolServer):
     async def drain(self, grace: float) -> None:
         """Answer what was asked, send WebSockets away, and wait until every connection has ended."""
         sockets = [stream.upgraded for stream in self.factory.connections if stream.upgraded is not None]
-        draining = asyncio.ensure_future(self.factory.drain(grace / 2))
+        draining = asyncio.ensure_future(self.factory.drain(grace))
         try:
             await close_all(cast("list[WebSocket]", sockets), grace)
             await draining

@@ -39,22 +39,24 @@ class HttpFactory:
         if self._emptied is not None and not self.connections:
             self._emptied.set()
 
-    async def drain(self, patience: float) -> None:
+    async def drain(self, grace: float) -> None:
         """Take no further request on any connection, and wait until all have ended.
 
         Args:
-            patience: seconds after which streams without a promised end are cut, and nobody is lingered for.
+            grace: seconds; after half of them nobody is lingered for and streams without a promised end are cut, after
+                nine tenths whoever still waits for an answer is told that there will be none.
         """
         self._emptied = asyncio.Event()
-        for stream in list(self.connections):
-            stream.drain()
-        if self.connections:
+        for act, share in ((HttpStream.drain, 0.5), (HttpStream.hurry, 0.4), (HttpStream.give_up, None)):
+            for stream in list(self.connections):
+                act(stream)
+            if not self.connections:
+                return
             try:
-                await asyncio.wait_for(self._emptied.wait(), patience)
+                await asyncio.wait_for(self._emptied.wait(), share and grace * share)
             except TimeoutError:
-                for stream in list(self.connections):
-                    stream.hurry()
-                await self._emptied.wait()
+                continue
+            return
 
     def buildProtocol(self, addr: IAddress | None) -> HttpStream:
         """Make a connection."""

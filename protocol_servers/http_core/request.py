@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 Header = tuple[bytes, bytes]
@@ -14,14 +13,12 @@ class BadRequest(Exception):
     Args:
         status: the status code of the refusal (RFC 9110 section 15).
         reason: what was wrong, one line for the person who reads the answer.
-        headers: headers that the refusal carries besides the usual ones.
     """
 
-    def __init__(self, status: int, reason: str, headers: Sequence[Header] = ()) -> None:
+    def __init__(self, status: int, reason: str) -> None:
         super().__init__(status, reason)
         self.status = status
         self.reason = reason
-        self.headers = headers
 
 
 @dataclass(slots=True)

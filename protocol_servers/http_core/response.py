@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
 
+from .request import Header
+
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+RETRY_AFTER = b"1"  # seconds; whatever is full, away or stopping mostly is not for long
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _WITHOUT_CONTENT = frozenset((204, 205, 304))
@@ -238,12 +241,14 @@ class ResponseWriter:
         return content
 
 
-def plain(status: int, text: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> tuple[int, Sequence[Any], bytes]:
+def plain(status: int, text: str) -> tuple[int, list[Header], bytes]:
     """Make a short answer for people, as the arguments of `ResponseWriter.start`.
 
     Args:
-        status: its status.
+        status: its status; 503 says when to try again.
         text: one line.
-        headers: headers beside the content's type.
     """
-    return status, [(b"content-type", b"text/plain; charset=utf-8"), *headers], text.encode() + b"\n"
+    headers = [(b"content-type", b"text/plain; charset=utf-8")]
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers.append((b"retry-after", RETRY_AFTER))
+    return status, headers, text.encode() + b"\n"

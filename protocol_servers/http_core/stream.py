@@ -333,16 +333,21 @@ class HttpStream(Timer):
     def _refuse(self, fault: BadRequest) -> None:
         """Answer what cannot be read on; whatever follows it on this connection has no meaning."""
         self._handler.stats["bad_requests"] += 1
+        self._linger = True
+        self._answer_instead(fault.status, fault.reason)
+
+    def _answer_instead(self, status: int, reason: str) -> None:
+        """Answer in the exchange's place, as the last on this connection; where its answer has begun, cut it off."""
         response = self._response or ResponseWriter(False, True, False, self._factory.date)
         if response.status:
             self.cut()
             return
         response.keep_alive = False
-        data = response.start(*plain(fault.status, fault.reason, fault.headers))
+        data = response.start(*plain(status, reason))
         self._response = response
         self._drop_exchange()
         self._out.write(data)
-        self._closing = self._linger = True
+        self._closing = True
         self._flush()
 
     def _drop_exchange(self) -> None:
@@ -374,9 +379,17 @@ class HttpStream(Timer):
     def hurry(self) -> None:
         """Cut what would not end by itself in a known time: a stream of unknown length, a client that lingers."""
         response = self._response
-        if self._phase is _CLOSING or (response is not None and response.endless):
+        if self._phase is _CLOSING or self._phase is _HEAD or (response is not None and response.endless):
             self._handler.stats["cut_by_stop"] += 1
             self.cut()
+
+    def give_up(self) -> None:
+        """Tell a client that its request will not be answered any more."""
+        response = self._response
+        if response is not None and not response.status:
+            self._handler.stats["cut_by_stop"] += 1
+            self._linger = self._reader.in_body
+            self._answer_instead(503, "the server is stopping")
 
     @property
     def upgraded(self) -> Upgraded | None:

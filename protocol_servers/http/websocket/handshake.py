@@ -21,6 +21,7 @@ from websockets.http11 import Request as HandshakeRequest
 from websockets.http11 import Response
 
 from ...http_core import Request
+from ...http_core.response import RETRY_AFTER
 from .origins import OriginPolicy
 from .reading import MessageProtocol
 
@@ -32,7 +33,6 @@ _DEFLATE = ServerPerMessageDeflateFactory(
     # Level 1 takes a quarter of the time of level 6 for frames a third larger; the loop waits meanwhile.
     compress_settings={"level": 1, "memLevel": 5},
 )
-RETRY_AFTER = "1"  # seconds; whatever is full or away mostly is not for long
 _MAX_REASON = 200  # it may quote a header
 _READ = frozenset(
     (
@@ -75,7 +75,7 @@ class Refused(Exception):
             ]
         )
         if self.status == http.HTTPStatus.SERVICE_UNAVAILABLE:
-            headers["Retry-After"] = RETRY_AFTER
+            headers["Retry-After"] = RETRY_AFTER.decode()
         return Response(self.status, http.HTTPStatus(self.status).phrase, headers, self.body).serialize()
 
 

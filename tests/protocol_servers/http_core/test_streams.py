@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -752,8 +753,6 @@ def test_an_upgrade_that_nobody_wants_is_a_request_like_any_other(handler: Handl
 
 
 def test_a_server_that_stops_finishes_what_was_asked(handler: Handler, connect: Any) -> None:
-    import asyncio
-
     idle, busy, partial, streaming, slow = (connect() for _ in range(5))
     feed(busy, GET % 0 + GET % 1)
     answer = handler.last
@@ -787,7 +786,35 @@ def test_a_server_that_stops_finishes_what_was_asked(handler: Handler, connect: 
     assert handler.stats["cut_by_stop"] == 2
 
 
-def test_a_server_without_connections_stops_at_once(connect: Any) -> None:
-    import asyncio
+def test_whoever_waits_in_vain_is_told_before_a_server_stops(handler: Handler, connect: Any) -> None:
+    half_head, half_body, unanswered, half_answered = (connect() for _ in range(4))
+    feed(half_head, GET[:5])
+    for number, transport in enumerate((unanswered, half_answered)):
+        feed(transport, GET % number)
+    handler.last.stream.start(200, [(b"content-length", b"2")], b"x", True)
+    half_answered.take()
+    feed(half_body, POST % 5)
 
+    async def stopping() -> None:
+        draining = asyncio.ensure_future(connect.factory.drain(0.05))
+        while not half_body.half_closed:
+            await asyncio.sleep(0.001)
+        for transport in (half_head, half_body, unanswered, half_answered):
+            transport.finish()
+        await draining
+
+    asyncio.run(stopping())
+    assert half_head.take() == b""
+    assert half_answered.take() == b""
+    for transport in (half_body, unanswered):
+        head, _, text = transport.take().partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nretry-after: 1\r\n" in head
+        assert b"\r\nconnection: close" in head
+        assert text == b"the server is stopping\n"
+    assert handler.stats["cut_by_stop"] == 4 - 1, "what is half answered is left to the very end"
+    assert sorted(handler.log) == [("/0", 503, 23), ("/1", 200, 1), ("/p", 503, 23)]
+
+
+def test_a_server_without_connections_stops_at_once(connect: Any) -> None:
     asyncio.run(connect.factory.drain(60))
