@@ -232,15 +232,15 @@ class Copy:
 
 
 class _Body:
-    """One part on its way through a channel: a small first chunk at once, more ahead once somebody reads it."""
+    """One part on its way through a channel: a small first chunk at once, more and more ahead the more is read."""
 
-    __slots__ = ("_ahead", "_data", "_is_read", "_position")
+    __slots__ = ("_ahead", "_data", "_position", "_taken")
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._position = 0
         self._ahead = 0  # chunks sent and not taken
-        self._is_read = False
+        self._taken = 0
 
     @property
     def is_sent(self) -> bool:
@@ -252,12 +252,13 @@ class _Body:
 
     def credit(self, count: int) -> None:
         self._ahead -= count
-        self._is_read = True
+        self._taken += count
 
     def next_chunk(self) -> bytes | None:
-        if self.is_sent or self._ahead >= (AHEAD if self._is_read else 1):
+        # Many a reader wants no more than the beginning.
+        if self.is_sent or self._ahead >= min(AHEAD, max(1, 4 * self._taken)):
             return None
         self._ahead += 1
         begin = self._position
-        self._position += CHUNK if self._is_read else FIRST_CHUNK
+        self._position += CHUNK if self._taken else FIRST_CHUNK
         return self._data[begin : self._position]
