@@ -7,7 +7,6 @@ as much as parsing that request.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from typing import Literal
@@ -21,7 +20,7 @@ class AccessLog:
     Args:
         style: "common" for the Common Log Format, "json" for one JSON object a line.
         call_soon: calls a function at the end of the loop's turn.
-        write: writes text to where the log goes; standard output by default.
+        write: writes text to where the log goes.
         clock: Unix time in seconds.
     """
 
@@ -29,13 +28,13 @@ class AccessLog:
         self,
         style: Literal["common", "json"],
         call_soon: Callable[[Callable[[], None]], object],
-        write: Callable[[str], object] | None = None,
+        write: Callable[[str], object],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._line = _json_line if style == "json" else _common_line
         self._stamp = _json_time if style == "json" else _common_time
         self._call_soon = call_soon
-        self._write = write or _to_stdout
+        self._write = write
         self._clock = clock
         self._second = -1
         self._time = ""
@@ -63,15 +62,7 @@ class AccessLog:
         """Write what was noted."""
         lines, self._lines = self._lines, []
         if lines:
-            try:
-                self._write("".join(lines))
-            except (OSError, ValueError):
-                pass  # nobody reads it any more: requests matter more than their log
-
-
-def _to_stdout(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+            self._write("".join(lines))
 
 
 def _common_time(second: int) -> str:

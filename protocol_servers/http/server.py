@@ -12,6 +12,7 @@ from ..base import Connection, Message, ProtocolServer, Refusal
 from ..http_core import HttpFactory, HttpLimits, HttpStream, Request
 from .access_log import AccessLog
 from .exchange import Exchange
+from .output import standard_output
 from .settings import HttpSettings
 from .websocket import WebSocket, broadcast, close_all
 
@@ -31,7 +32,10 @@ class HttpServer(ProtocolServer):
         self.limits: HttpLimits = settings
         self.call_soon = self.loop.call_soon
         self.factory = HttpFactory(self)
-        self._access = None if settings.access_log == "off" else AccessLog(settings.access_log, self.call_soon)
+        self._access: AccessLog | None = None
+        if settings.access_log != "off":
+            write = standard_output(self.timers.call_later, self.stats)
+            self._access = AccessLog(settings.access_log, self.call_soon, write)
 
     async def listen(self) -> None:
         """Listen on the endpoints of the settings."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, Literal
-
-import pytest
+from typing import Literal
 
 from trunkline.protocol_servers.http.access_log import AccessLog
 from trunkline.protocol_servers.http_core import Request
@@ -75,16 +73,3 @@ def test_json_has_one_object_a_line() -> None:
         "referer": '"',
     }
     assert second == {"time": "1994-11-06T08:49:37Z", "client": "-", "status": 400, "size": 20}
-
-
-@pytest.mark.parametrize("error", [BrokenPipeError(), ValueError("closed")])
-def test_a_log_that_cannot_be_written_hurts_no_request(error: Exception) -> None:
-    def fail(text: str) -> None:
-        raise error
-
-    soon: list[Any] = []
-    log = AccessLog("common", soon.append, fail)
-    log.add(request(), "-", 200, 0, 0.0)
-    soon.pop()()
-    log.add(request(), "-", 200, 0, 0.0)
-    assert soon
