@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from .exceptions import RoutingError
 from .routing import Route
 
 if TYPE_CHECKING:
@@ -59,7 +60,15 @@ class BaseConsumer:
 
     @classmethod
     def as_consumer(cls) -> Callable[..., Any]:
-        """Return a function that consumes a message with a new object of this class."""
+        """Return a function that consumes a message with a new object of this class.
+
+        Raises:
+            RoutingError: `method_mapping` names a method that is not there.
+        """
+        if cls.get_handler is BaseConsumer.get_handler:
+            for channel, method in cls.method_mapping.items():
+                if not callable(getattr(cls, method, None)):
+                    raise RoutingError(f"{cls.__qualname__} has no method {method!r} for {channel}")
 
         def consume(message: Message, **kwargs: Any) -> Any:
             return cls(message, **kwargs).dispatch(message, **kwargs)

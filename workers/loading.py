@@ -30,8 +30,8 @@ def load_routing(name: str, where: str = "") -> Routing:
     """
     from .routing import Routing
 
-    here = os.getcwd()
-    if not sys.path or sys.path[0] != here:
+    here = _here()
+    if here and sys.path[:1] != [here]:
         sys.path.insert(0, here)
     module_name, _, attribute = name.partition(":")
     if not all(part.isidentifier() for part in module_name.split(".")):
@@ -39,7 +39,7 @@ def load_routing(name: str, where: str = "") -> Routing:
     module = _module(module_name, where, "routing")
     found = _attribute(module, attribute or "routing", where)
     try:
-        routing = found if isinstance(found, Routing) else Routing(found)
+        routing = found if isinstance(found, Routing) else Routing(found, _file(module))
         routing.channel_names()
     except RoutingError as error:
         error.where = error.where or _file(module)
@@ -75,8 +75,21 @@ def consumer(name: str, where: str) -> Any:
 
 def short(path: str) -> str:
     """Return a file's path as seen from the working directory, where it lies inside."""
-    here = os.path.join(os.getcwd(), "")
-    return path.removeprefix(here)
+    return path.removeprefix(os.path.join(_here(), ""))
+
+
+def blame(error: BaseException) -> RoutingError:
+    """Return the one line of an error in a user's own code, with the file and line it came from."""
+    text = error.msg if isinstance(error, SyntaxError) else error
+    return RoutingError(" ".join(f"{type(error).__name__}: {text}".split()), _place(error))
+
+
+def _here() -> str:
+    """Return the working directory; "" where it was removed."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
 
 
 def _exists(module: str) -> bool:
@@ -84,7 +97,9 @@ def _exists(module: str) -> bool:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):
         return False
-    except Exception:  # a parent package that fails to import exists, and its own error says more
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # a parent package that fails to import exists, and its own error says more
         return True
 
 
@@ -94,11 +109,15 @@ def _module(name: str, where: str, what: str) -> Any:
     except RoutingError as error:
         error.where = error.where or _place(error)
         raise
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is not None and (name == missing or name.startswith(missing + ".")):
-            raise RoutingError(f"no {what} module {name!r} (looked in {os.getcwd()} first)", where) from None
-        raise RoutingError(_line(error), _place(error)) from None
+            raise RoutingError(f"no {what} module {name!r} (looked in {_here() or 'sys.path'} first)", where) from None
+        blamed = blame(error)
+        blamed.where = blamed.where or _origin(name)
+        raise blamed from None
 
 
 def _attribute(owner: Any, name: str, where: str) -> Any:
@@ -115,8 +134,13 @@ def _file(module: Any) -> str:
     return short(getattr(module, "__file__", None) or "")
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+def _origin(name: str) -> str:
+    """Return the file of a module, or of the package around it, that could not even be compiled."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except Exception:
+        return _origin(name.rpartition(".")[0])
+    return short(spec.origin or "") if spec is not None else ""
 
 
 def _place(error: BaseException) -> str:
@@ -128,7 +152,7 @@ def _place(error: BaseException) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith(("<frozen", OURS)) and frame.filename != importlib.__file__
     ]
-    here = os.path.join(os.getcwd(), "")
+    here = os.path.join(_here(), "")
     own = [frame for frame in frames if frame.filename.startswith(here) and "site-packages" not in frame.filename]
     for frame in reversed(own or frames):
         return f"{short(frame.filename)}:{frame.lineno}"

@@ -88,12 +88,7 @@ class Route:
     def __init__(
         self, channels: tuple[str, ...] | None, consumer: Consumer | str, filters: Mapping[str, Any], where: str = ""
     ) -> None:
-        for name in channels or ():
-            if not isinstance(name, str) or not _NAME.fullmatch(name):
-                raise RoutingError(
-                    f"{name!r} is no channel name: letters, digits, dots, dashes and underscores, "
-                    "`*` only at the end, under 100 characters"
-                )
+        _check_names(channels or ())
         if channels == ():
             raise RoutingError("a route needs a channel")
         if not callable(consumer) and not isinstance(consumer, str):
@@ -149,8 +144,12 @@ class Route:
             if made is None:
                 raise RoutingError(f"{self.name} is no subclass of BaseConsumer", self.where)
             self.filters += tuple(Filter(key, expected) for key, expected in getattr(consumer, "filters", {}).items())
-            self.channels = tuple(sorted(made.__self__.channel_names()))
-        self._handler = made() if made is not None else consumer
+            self.channels = _check_names(sorted(made.__self__.channel_names()), self.where)
+        try:
+            self._handler = made() if made is not None else consumer
+        except RoutingError as error:
+            error.where = error.where or self.where
+            raise
 
     def _take(
         self, channel: str, content: Mapping[str, Any], message: Message | None, rest: Rest | None
@@ -199,7 +198,9 @@ class Include:
             self._busy = True
             try:
                 given = self._given
-                found = loading.load_routing(given, self.where) if isinstance(given, str) else Routing(given)
+                found = (
+                    loading.load_routing(given, self.where) if isinstance(given, str) else Routing(given, self.where)
+                )
                 found.channel_names()
                 self._routing = found
             finally:
@@ -250,8 +251,12 @@ class _Foreign:
     def __init__(self, route: RouteLike) -> None:
         self.route = route
 
-    def channel_names(self) -> Iterable[str]:
-        return self.route.channel_names()
+    def channel_names(self) -> set[str]:
+        try:
+            names = set(self.route.channel_names())
+        except Exception as error:
+            raise loading.blame(error) from None
+        return set(_check_names(names))
 
     def _take(
         self, channel: str, content: Mapping[str, Any], message: Message | None, rest: Rest | None
@@ -272,28 +277,30 @@ class Routing:
 
     Args:
         routes: Routes, dictionaries `{channel: consumer}` and other routings, in a list or alone.
+        where: File and line of the dictionaries among them; by default those of the caller.
 
     Raises:
         RoutingError: something in it is no route.
     """
 
-    def __init__(self, routes: Any = ()) -> None:
+    def __init__(self, routes: Any = (), where: str | None = None) -> None:
         self.routes: list[Route | Include | _Foreign] = []
         self._by_channel: dict[str, list[Route | Include | _Foreign]] | None = None
-        self._add(routes)
+        self._add(routes, where)
 
-    def _add(self, given: Any) -> None:
+    def _add(self, given: Any, where: str | None) -> None:
         if isinstance(given, Route | Include):
             self.routes.append(given)
         elif isinstance(given, Routing):
             self.routes += given.routes
         elif isinstance(given, Mapping):
-            self.routes += [Route((channel,), consumer, {}, _caller()) for channel, consumer in given.items()]
+            made_at = _caller() if where is None else where
+            self.routes += [Route((channel,), consumer, {}, made_at) for channel, consumer in given.items()]
         elif callable(getattr(given, "match", None)) and callable(getattr(given, "channel_names", None)):
             self.routes.append(_Foreign(given))
         elif isinstance(given, list | tuple):
             for one in given:
-                self._add(one)
+                self._add(one, where)
         else:
             raise RoutingError(
                 f"{given!r} is no route: use route(…), include(…), a dictionary {{channel: consumer}} "
@@ -406,6 +413,17 @@ def _published(name: str) -> Iterable[str]:
         return (name,)
     formats = ((known, message_formats.get(known)) for known in message_formats.names())
     return [known for known, form in formats if form and form.published and known.startswith(name[:-1])]
+
+
+def _check_names(names: Iterable[Any], where: str = "") -> tuple[str, ...]:
+    for name in names:
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > 99:
+            raise RoutingError(
+                f"{name!r} is no channel name: letters, digits, dots, dashes and underscores, "
+                "`*` only at the end, under 100 characters",
+                where,
+            )
+    return tuple(names)
 
 
 def _left(value: str | re.Match[str]) -> str:

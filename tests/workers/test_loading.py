@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -67,7 +68,7 @@ def test_packages_and_included_names(project: Callable[..., None]) -> None:
     [
         ("import nonesuch\n", "bad.py:1: ModuleNotFoundError: No module named 'nonesuch'"),
         ("\nimport other\n", "other.py:2: ZeroDivisionError: division by zero"),
-        ("x = (\n", "bad.py:1: SyntaxError: '(' was never closed (bad.py, line 1)"),
+        ("x = (\n", "bad.py:1: SyntaxError: '(' was never closed"),
         ("raise SystemExit('bye')", "bad.py:1: SystemExit: bye"),
         (
             GOOD + "routing = [route('x', hello, path='(')]\n",
@@ -87,7 +88,8 @@ def test_packages_and_included_names(project: Callable[..., None]) -> None:
             "bad.py:2: json.loads is no subclass of BaseConsumer",
         ),
         ("from wrong import x", "wrong.py:2: filter a='*' is no regular expression"),
-        ("\0", "SyntaxError: source code string cannot contain null bytes"),
+        ("class Odd(BaseException): ...\n\nraise Odd('x')", "bad.py:3: Odd: x"),
+        (GOOD + "routing = {'x y': hello}\n", "bad.py: 'x y' is no channel name"),
         ("import json\njson.loads('{')", "bad.py:2: JSONDecodeError: Expecting property name"),
     ],
 )
@@ -98,6 +100,46 @@ def test_what_is_wrong_is_said_with_file_and_line(project: Callable[..., None], 
         wrong="from trunkline import route\nx = route('x', print, a='*')",
     )
     assert error_of("bad").startswith(error)
+
+
+def test_a_file_that_is_no_text_of_python(project: Callable[..., None]) -> None:
+    """Python 3.11.2 calls it a ValueError, and neither says which file it was."""
+    project(bad="\0")
+    assert error_of("bad").partition("Error: ")[2] == "source code string cannot contain null bytes"
+    assert error_of("bad").startswith("bad.py: ")
+    project(app_PACKAGE_="\0", app_IN_routing="")
+    assert error_of("app.routing").startswith("app/__init__.py: ")
+
+
+def test_ctrl_c_while_a_routing_is_imported_is_none_of_its_errors(project: Callable[..., None]) -> None:
+    project(
+        bad="raise KeyboardInterrupt",
+        app_PACKAGE_="raise KeyboardInterrupt",
+        consumers="from trunkline import route\nrouting = [route('x', 'app.hello.world')]",
+    )
+    for name in ("bad", "consumers"):
+        with pytest.raises(KeyboardInterrupt):
+            load_routing(name)
+
+
+def test_a_working_directory_that_was_removed(project: Callable[..., None], tmp_path: Path) -> None:
+    project(good=GOOD + "routing = [route('x', hello)]\n")
+    sys.path.insert(0, str(tmp_path))
+    (tmp_path / "gone").mkdir()
+    os.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert load_routing("good").channel_names() == {"x"}
+    assert error_of("nonesuch") == "no routing module 'nonesuch' (looked in sys.path first)"
+
+
+def test_routes_of_a_dictionary_stand_in_its_file(project: Callable[..., None]) -> None:
+    """Nobody knows the line; it is not that of whoever loads the routing."""
+    project(
+        good=GOOD + "routing = {'x': hello}\n",
+        outer="from trunkline import include\n\nrouting = [include('good'), include({'x': 'good.hello'})]\n",
+    )
+    assert [getattr(leaf.route, "where", None) for leaf in load_routing("good").leaves()] == ["good.py"]
+    assert [getattr(leaf.route, "where", None) for leaf in load_routing("outer").leaves()] == ["good.py", "outer.py:3"]
 
 
 def test_a_routing_that_is_not_there(project: Callable[..., None]) -> None:

@@ -130,6 +130,14 @@ def test_anything_with_match_and_channel_names_is_a_route() -> None:
     assert Routing(foreign).channel_names() == {"x"}
 
 
+def test_channels_of_foreign_routes_are_looked_at_before_anybody_listens() -> None:
+    foreign = Foreign()
+    for names in (["a b"], [None], ["x" * 99 + "!"], 5):
+        foreign.channel_names = lambda names=names: names  # type: ignore[method-assign, misc]
+        with pytest.raises(RoutingError, match=r"is no channel name|TypeError"):
+            Routing([foreign]).channel_names()
+
+
 def test_a_foreign_route_in_an_include_sees_what_is_left() -> None:
     foreign = Foreign()
     routes = [include([include([foreign], path="^b")], path="^a")]
@@ -189,6 +197,13 @@ def test_consumer_classes() -> None:
     assert consumer.__qualname__ == "Counter"
     assert consumer(Message({}, "chat.join")) == "joined"
     assert taken(routing, "chat.message", channel="#ops", user="ann") is None
+
+
+def test_consumer_classes_that_cannot_consume() -> None:
+    with pytest.raises(RoutingError, match=r"test_routing\.py:\d+: Counter has no method 'gone' for chat\.leave"):
+        Routing([Counter.as_route({"method_mapping": {"chat.leave": "gone"}})]).channel_names()
+    with pytest.raises(RoutingError, match="'chat leave' is no channel name"):
+        Routing([Counter.as_route({"method_mapping": {"chat leave": "joined"}})]).channel_names()
 
 
 def test_consumer_classes_by_name_as_route_and_in_route() -> None:
