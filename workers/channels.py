@@ -31,6 +31,8 @@ class Channel(str):
     _format: Format | None
 
     def __new__(cls, name: str, layer: Layer | None = None) -> Channel:
+        if not isinstance(name, str):
+            raise TypeError(f"a channel's name is a str, not {name!r:.100}")
         return _made(cls, name, layer, None)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -120,11 +122,11 @@ class Group:
             channel: The member.
             info: Anything that can travel; `members` gives it back.
         """
-        self.layer.group_add(self.name, str(channel), info)
+        self.layer.group_add(self.name, _name_of(channel), info)
 
     def discard(self, channel: str) -> None:
         """Remove a channel, at once; one that is no member is no error."""
-        self.layer.group_discard(self.name, str(channel))
+        self.layer.group_discard(self.name, _name_of(channel))
 
     def members(self) -> dict[str, Any]:
         """Return the members and what they were added with: channel -> info."""
@@ -148,8 +150,13 @@ class Group:
             HeldTooMuch: the consumer holds too much already.
         """
         if exclude is not None:
-            exclude = str(exclude) if isinstance(exclude, str) else [str(one) for one in exclude]
+            exclude = str(exclude) if isinstance(exclude, str) else [_name_of(one) for one in exclude]
         sending.send_group(self.name, content, exclude, self._layer, immediately)
+
+
+def _name_of(channel: str) -> str:
+    """Return a member's plain name; the layer says what is wrong with anything else, such as no reply channel."""
+    return str(channel) if isinstance(channel, str) else channel
 
 
 class Conversation:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..layer import Batch, ChannelFull
 from .exceptions import HeldTooMuch
+from .sending import plain
 
 if TYPE_CHECKING:
     from ..layer import Layer
@@ -60,14 +61,14 @@ class Held:
             TypeError: the name or the message cannot travel.
         """
         batch = self._room()
-        batch.send(name, content if type(content) is dict else dict(content), **options)
+        batch.send(name, plain(content), **options)
         self._weigh(batch)
         self.note_answer(name, content)
 
     def send_group(self, group: str, content: Mapping[str, Any], exclude: str | list[str] | None) -> None:
         """Hold a message to a group, likewise."""
         batch = self._room()
-        batch.send_group(group, dict(content), exclude)
+        batch.send_group(group, plain(content), exclude)
         self._weigh(batch)
 
     def unheard(self, name: str, content: Mapping[str, Any]) -> None:

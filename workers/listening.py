@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from .. import message_formats
 from ..operations.errors import UsageError
 from . import delays
 
 
-def listened(routed: set[str], only: Sequence[str], exclude: Sequence[str]) -> list[str]:
+def listened(routed: set[str], only: Iterable[str], exclude: Iterable[str]) -> list[str]:
     """Return the channels to listen to: those of the routes, what belongs to them, and delays; less by patterns.
 
     Args:
         routed: The channels of the routes.
-        only: Patterns of which one has to match; none: all do.
+        only: Patterns of which one has to match; none: all do. A str is one pattern, as for `exclude`.
         exclude: Patterns of which none may match.
 
     Raises:
         UsageError: none is left.
     """
+    only, exclude = _patterns(only), _patterns(exclude)
     channels = {delays.CHANNEL, *routed}
     forms = {name: message_formats.get(name) for name in routed}
     for form in forms.values():
@@ -36,6 +37,10 @@ def listened(routed: set[str], only: Sequence[str], exclude: Sequence[str]) -> l
     if not kept:
         raise UsageError(f"no channel is left to listen to; the routing has {', '.join(sorted(routed)) or 'no route'}")
     return kept
+
+
+def _patterns(given: Iterable[str]) -> Sequence[str]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _matches(name: str, patterns: Sequence[str], otherwise: bool) -> bool:

@@ -58,10 +58,10 @@ def send_group(
     """Send or hold one message to a group; see `Group.send`."""
     held = _holder(layer)
     if held is None:
-        (layer if layer is not None else current_layer()).send_group(group, dict(content), exclude=exclude)
+        (layer if layer is not None else current_layer()).send_group(group, plain(content), exclude=exclude)
     elif immediately:
         held.make_way()
-        held.layer.send_group(group, dict(content), exclude=exclude)
+        held.layer.send_group(group, plain(content), exclude=exclude)
     else:
         held.send_group(group, content, exclude)
 
@@ -90,7 +90,14 @@ def heard(layer: Layer, name: str) -> bool:
 def bury_unheard(layer: Layer, name: str, content: Mapping[str, Any]) -> None:
     """Keep as a dead letter what was sent to a channel that nobody listens to, and say so."""
     log.warning("nobody listens to %s: what was sent to it is a dead letter", name)
-    layer.dead_letter(name, dict(content), reason=f"nobody listens to {name}")
+    layer.dead_letter(name, plain(content), reason=f"nobody listens to {name}")
+
+
+def plain(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a message as the dict the layer takes; what is no mapping stays, and the layer says that it is none."""
+    if type(content) is dict or not isinstance(content, Mapping):
+        return content
+    return dict(content)
 
 
 def _holder(layer: Layer | None) -> Held | None:
@@ -106,7 +113,7 @@ def _send_now(
     if form is not None and form.needs_listener and not heard(layer, name):
         bury_unheard(layer, name, content)
         return False
-    return layer.send(name, dict(content), **options)
+    return layer.send(name, plain(content), **options)
 
 
 def _send_patiently(layer: Layer, name: str, content: Mapping[str, Any], held: Held | None) -> None:
@@ -117,7 +124,7 @@ def _send_patiently(layer: Layer, name: str, content: Mapping[str, Any], held: H
         try:
             if held is not None:
                 held.make_way(name)
-            layer.send(name, dict(content))
+            layer.send(name, plain(content))
             return
         except ChannelFull:
             if layer.clock() >= until:

@@ -57,8 +57,8 @@ class Worker:
     Args:
         layer: The layer to take from.
         routing: A Routing, or a list of routes.
-        only: Patterns (`*`, `?`, `[…]`) of channels to listen to; none: all.
-        exclude: Patterns of channels not to listen to.
+        only: Patterns (`*`, `?`, `[…]`) of channels to listen to, or one; none: all.
+        exclude: Patterns of channels not to listen to, or one.
         threads: How many threads consume.
         prefetch: How many messages a thread takes at a time, and keeps; None: by the speed of its consumers, 1 to 64.
         max_messages: End after so many; None: never.
@@ -90,7 +90,7 @@ class Worker:
         self.layer = layer
         self.routing = routing if isinstance(routing, Routing) else Routing(routing)
         self.name = f"worker.{os.getpid()}.{secrets.token_hex(4)}"
-        self.channels = listened(self.routing.channel_names(), tuple(only), tuple(exclude))
+        self.channels = listened(self.routing.channel_names(), only, exclude)
         self._threads = threads
         self._prefetch = prefetch
         self._left = max_messages

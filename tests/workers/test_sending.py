@@ -61,6 +61,23 @@ def test_without_a_layer_it_is_an_error(no_layer: None, monkeypatch: pytest.Monk
     assert received(trunkline.open_layer("memory://from-environment"), "x") == [{"n": 1}]  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("wrong", [None, 5, b"jobs", ["jobs"]])
+def test_what_is_no_name_is_not_made_one(layer: MemoryLayer, wrong: Any) -> None:
+    """Such as the reply channel of a message that nobody waits for an answer to."""
+    group = Group("g", layer=layer)
+    for send in (Channel, group.add, group.discard, lambda name: group.send({}, exclude=[name])):
+        with pytest.raises(TypeError, match="name"):
+            send(wrong)
+    assert group.members() == {}
+
+
+@pytest.mark.parametrize("wrong", [None, "text", [("n", 1)], 5])
+def test_what_is_no_dict_is_no_message(layer: MemoryLayer, wrong: Any) -> None:
+    for send in (Channel("jobs", layer=layer).send, Group("g", layer=layer).send):
+        with pytest.raises(TypeError, match="a message must be a dict"):
+            send(wrong)
+
+
 def test_options_of_a_send(layer: MemoryLayer, clock: Any) -> None:
     channel = Channel("jobs", layer=layer)
     assert channel.send({"n": 1}, once="a") is True

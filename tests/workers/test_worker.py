@@ -50,6 +50,8 @@ def nothing(message: Message) -> None: ...
         (["email.receive", "jobs"], {"only": ["email.receive"]}, "email.receive email.recipient"),
         (["email.receive", "jobs"], {"exclude": ["email.receive"]}, "asgi.delay jobs"),
         (["email.receive", "jobs"], {"only": ["email.re*"]}, "email.receive email.recipient"),
+        (["http.request", "jobs"], {"only": "http.*"}, "http.request"),
+        (["http.request", "jobs"], {"exclude": "http.*"}, "asgi.delay jobs"),
         (["http.*"], {}, "asgi.delay http.disconnect http.request"),
     ],
 )
