@@ -19,6 +19,7 @@ import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from inspect import isawaitable
+from types import AsyncGeneratorType, GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .. import message_formats
@@ -204,8 +205,11 @@ class Consuming:
         token = running.set(held)
         try:
             result = consumer(message, **captures)
-            if result is not None and isawaitable(result):
-                self._await(result)
+            if result is not None:
+                if isawaitable(result):
+                    self._await(result)
+                elif isinstance(result, GeneratorType | AsyncGeneratorType):
+                    raise TypeError("a consumer that yields does not run; to stream, reply with an iterable of bytes")
         finally:
             held.open = False
             running.reset(token)
@@ -222,7 +226,17 @@ class Consuming:
     def _await(self, awaitable: Awaitable[Any]) -> None:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-        self._loop.run_until_complete(_whole(awaitable))
+        task = self._loop.create_task(_whole(awaitable))
+        try:
+            while not task.done():
+                try:
+                    self._loop.run_until_complete(task)
+                except SystemExit as error:  # it ends a run of the loop, whichever task raised it
+                    if not task.done() or task.cancelled() or task.exception() is not error:
+                        log.error("what an async consumer left running did not end well", exc_info=error)
+            task.result()
+        finally:
+            task.cancel()
 
     def _finish(self, given: _Given, held: Held, refusal: Answer | None, answer: Answer | None) -> None:
         batch = held.batch
@@ -353,7 +367,7 @@ class Consuming:
         """Count a message whose failure could not even be recorded: memory or the stack is at its end."""
         self.stats["failures_lost"] += 1
         try:
-            log.critical("%s failed, and its failure could not be recorded", given.channel)
+            log.critical("%s failed, and its failure could not be recorded in full", _shown(given))
         except BaseException:
             self.stats["failures_unlogged"] += 1
 

@@ -285,6 +285,14 @@ def wrong_reply(message: Message) -> None:
 def wrong_arguments(message: Message, missing: str) -> None: ...
 
 
+def yielding(message: Message) -> Any:
+    yield b"never"
+
+
+async def async_yielding(message: Message) -> Any:
+    yield b"never"
+
+
 FAILING: dict[str, Any] = {
     "ValueError": raising(ValueError("no")),
     "SystemExit": raising(SystemExit(3)),
@@ -303,9 +311,34 @@ FAILING: dict[str, Any] = {
     "async CancelledError": async_cancelled,
     "async SystemExit": async_exit,
     "async KeyboardInterrupt": async_interrupt,
+    "TypeError: a consumer that yields": yielding,
+    "async TypeError: a consumer that yields": async_yielding,
     "wrong reply": wrong_reply,
     "TypeError": wrong_arguments,
 }
+
+
+def test_what_an_async_consumer_left_running_ends_no_other(bench: MakeBench, caplog: pytest.LogCaptureFixture) -> None:
+    left: list[asyncio.Task[None]] = []
+
+    async def exits() -> None:
+        raise SystemExit("later")
+
+    async def leaving(message: Message) -> None:
+        left.append(asyncio.get_running_loop().create_task(exits()))
+
+    async def innocent(message: Message) -> None:
+        while not left[0].done():
+            await asyncio.sleep(0)
+        message.reply("fine")
+
+    worker = bench(route("http.request", leaving, path="^/leaving"), route("http.request", innocent))
+    worker.request("/leaving", "1")
+    worker.request("/innocent", "2")
+    worker.run()
+    assert worker.replies("2")[0]["content"] == b"fine"
+    assert worker.stats == {"messages": 2}
+    assert "what an async consumer left running did not end well" in caplog.text
 
 
 @pytest.mark.parametrize("name", FAILING)
@@ -455,7 +488,9 @@ def test_a_failure_that_cannot_even_be_recorded(
     worker.send("x")
     worker.run()
     assert worker.stats == {"messages": 1, "failures": 1, "failures_lost": 1}
-    assert caplog.records[-1].getMessage() == "x failed, and its failure could not be recorded"
+    assert caplog.records[-1].getMessage() == (
+        "x [None]: raising.<locals>.consumer failed, and its failure could not be recorded in full"
+    )
     monkeypatch.setattr(logging.Logger, "critical", broken)
     worker.send("x")
     worker.run()
