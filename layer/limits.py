@@ -1,7 +1,8 @@
 """What a channel may hold: its capacity and the life of its messages, by patterns (design: layer.md, "Capacity").
 
 `channel_capacity` patterns first, and the first that matches wins; else 1 000, inboxes 10 000 and at most 64 MiB,
-single-reader channels 16. An explicit `capacity` replaces the 1 000 and the 10 000, never the 16.
+single-reader channels 16. An explicit `capacity` replaces the 1 000 and the 10 000, never the 16; nor does a pattern
+that matches single-reader channels only by the way, such as "email.*", go below the 16 for them.
 """
 
 import re
@@ -36,6 +37,12 @@ class Limits:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._capacities = _compile(options.channel_capacity, "channel_capacity")
+        # "email.*" means mails: a small capacity for them must not choke the channels of their bodies, whose senders
+        # stay that far ahead. A pattern that names the "?" is meant for them.
+        self._body_capacities = [
+            (pattern, number if "?" in pattern.pattern else max(number, BODY_CAPACITY))
+            for pattern, number in self._capacities
+        ]
         self._expiries = _compile(options.channel_expiry, "channel_expiry")
         self._known: dict[str, Address] = {}
 
@@ -65,7 +72,7 @@ class Limits:
 
     def _resolve(self, queue: str) -> Address:
         inbox = queue.endswith("!")
-        capacity = _first(self._capacities, queue)
+        capacity = _first(self._body_capacities if "?" in queue else self._capacities, queue)
         if capacity is None:
             if "?" in queue:
                 capacity = BODY_CAPACITY

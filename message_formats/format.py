@@ -73,6 +73,7 @@ class Format:
         notification: servers publish it only where a worker announced the channel.
         sender_repeats: whoever sent it repeats what was not answered, so workers never dead-letter it.
         claim: the key whose value is claimed while the consumer runs.
+        temporary: tells whether an answer asks the sender to come again: then it is not kept for the repeat.
         needs_listener: sent while nobody announced the channel, it is dead-lettered.
         compose: the protocol's `message.reply(...)`: takes the message and the arguments, returns `Composed`.
     """
@@ -90,6 +91,7 @@ class Format:
     notification: bool = False
     sender_repeats: bool = False
     claim: str | None = None
+    temporary: Callable[[Mapping[str, Any]], bool] | None = None
     needs_listener: bool = False
     compose: Compose | None = None
 

@@ -27,6 +27,7 @@ from typing import NamedTuple
 import hypothesis
 import pytest
 
+from trunkline.message_formats import registry
 from trunkline.protocol_servers.testing import ReactorThread
 
 # An example may take as long as a busy machine lets it.
@@ -56,6 +57,12 @@ def peer() -> Callable[[str], str]:
         return path
 
     return find
+
+
+@pytest.fixture
+def own_formats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let formats be registered, and forget them afterwards."""
+    monkeypatch.setattr(registry, "_formats", dict(registry._formats))
 
 
 class Certificate(NamedTuple):

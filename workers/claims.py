@@ -2,6 +2,8 @@
 
 claimed (15 s, renewed each 5 s) ──► outcome (5 days): the answer every repeat gets
                                 └──► released: the next repeat is consumed
+
+An answer that asks the sender to come again, such as 451, is no outcome: kept, it would refuse the mail for good.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ RENEW = 5.0
 REMEMBERED = 5 * 86400.0
 
 _CLAIMED = {"claimed": True}
+_RELEASED = {"claimed": False}
+_RELEASE = 1.0
 
 
 class Claim:
@@ -44,7 +48,7 @@ class Claim:
     def release(self, batch: Batch) -> None:
         """Add to a flush that the message was not consumed; a claim that lapsed may be another's by now."""
         if not self.lost:
-            batch.delete_state(self.key)
+            batch.put_state(self.key, _RELEASED, _RELEASE, if_version=self.version)
 
 
 class Claims:
@@ -76,13 +80,17 @@ class Claims:
         """
         key = f"claim:{channel}:{hashlib.sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()}"
         version = self._layer.put_state(key, _CLAIMED, LEASE, if_version=0)
+        known: Any = None
+        if not version:
+            known, present = self._layer.get_state(key)
+            if known == _RELEASED:
+                version = self._layer.put_state(key, _CLAIMED, LEASE, if_version=present)
         if version:
             claim = Claim(key, version, self._layer.clock())
             with self._mutex:
                 self._active[key] = claim
             self._expect(claim.renewed + RENEW)
             return claim
-        known, _ = self._layer.get_state(key)
         answer = known.get("answer") if isinstance(known, dict) else None
         return answer if isinstance(answer, dict) else None
 

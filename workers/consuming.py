@@ -33,7 +33,7 @@ from .held import Held
 from .message import Message
 
 if TYPE_CHECKING:
-    from ..layer import Delivery, Layer
+    from ..layer import Batch, Delivery, Layer
     from ..message_formats import Format
     from .routing import Routing
 
@@ -247,7 +247,7 @@ class Consuming:
                 assert held.reply_name is not None
                 batch.send(held.reply_name, dict(said))
             if given.claim is not None:
-                given.claim.settle(batch, held.answer or said or {})
+                self._settle(given, batch, held.answer or said or {})
             if given.delivery.id is not None:
                 batch.ack(given.delivery)
         if batch is not None:
@@ -256,6 +256,16 @@ class Consuming:
         for name, content in held.letters:
             self._flusher.bury(Letter(name, content, f"nobody listens to {name}"))
             log.warning("nobody listens to %s: what was sent to it is a dead letter", name)
+
+    def _settle(self, given: _Given, batch: Batch, outcome: Answer) -> None:
+        """Add to a flush what repeats of the message are told, or that the next one is consumed."""
+        assert given.claim is not None
+        assert given.form is not None
+        if given.form.temporary is not None and given.form.temporary(outcome):
+            self._claims.end(given.claim)
+            given.claim.release(batch)
+        else:
+            given.claim.settle(batch, outcome)
 
     def _refusal(self, given: _Given, refusal: Answer | None) -> Answer:
         form = given.form
@@ -353,6 +363,7 @@ class Consuming:
         """Give the failure answer and release the claim."""
         batch = self._layer.batch()
         if given.claim is not None:
+            self._claims.end(given.claim)
             given.claim.release(batch)
         if given.delivery.id is not None:
             batch.ack(given.delivery)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from ..format import Format, Message
@@ -167,6 +168,12 @@ _NO_SUCH_RECIPIENT: Message = {"accept": False, "code": 550, "text": "5.1.1 No s
 _TRY_AGAIN: Message = {"accept": False, "code": 451, "text": "4.3.0 Temporary failure, please try again later"}
 _BUSY: Message = {"accept": False, "code": 451, "text": "4.3.0 This mail is being handled, please try again later"}
 
+
+def _is_temporary(answer: Mapping[str, Any]) -> bool:
+    """Tell a 4yz code (RFC 5321 section 4.2.1) from the others."""
+    return 400 <= (answer.get("code") or 0) < 500
+
+
 REPLY = Format("email reply", record_of(EmailReply))
 
 _MADE_FROM = ("subject", "text", "html", "headers", "cc", "bcc", "reply_to", "attachments", "in_reply_to")
@@ -194,6 +201,7 @@ FORMATS = (
         together=("email.recipient",),
         sender_repeats=True,
         claim="id",
+        temporary=_is_temporary,
         compose=compose,
     ),
     Format("email.body?", record_of(BodyChunk), published=False),

@@ -22,7 +22,6 @@ from trunkline.message_formats import (
     names,
     record_of,
     register,
-    registry,
     validate,
 )
 
@@ -40,12 +39,6 @@ class Order(TypedDict):
     """What a sensor is told."""
 
     pause: Annotated[float, "Seconds until its next reading."]
-
-
-@pytest.fixture
-def own_formats(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let formats be registered, and forget them afterwards."""
-    monkeypatch.setattr(registry, "_formats", dict(registry._formats))
 
 
 @pytest.mark.usefixtures("own_formats")

@@ -92,6 +92,26 @@ def test_any_other_end_releases_the_claim(bench: MakeBench, layer: MemoryLayer, 
     assert layer.dead_letters() == []
 
 
+@pytest.mark.parametrize("code", [421, 451, 499])
+@pytest.mark.parametrize("own", [False, True])
+def test_a_temporary_answer_is_no_outcome(bench: MakeBench, code: int, own: bool) -> None:
+    """A consumer that asks the sender to come again is asked again; greylisting would end in a bounce otherwise."""
+    ends = [code, None]
+
+    def consumer(message: Message) -> None:
+        code = ends.pop(0)
+        if code and own:
+            assert message.reply_channel is not None
+            message.reply_channel.send({"accept": False, "code": code, "text": "not yet"})
+        elif code:
+            raise Reject(code, "not yet")
+
+    worker = bench(route("email.receive", consumer))
+    assert answer(worker) == {"accept": False, "code": code, "text": "not yet"}
+    assert [answer(worker), answer(worker)] == [{"accept": True}] * 2
+    assert worker.stats["repeats"] == 1
+
+
 def test_the_release_is_in_the_flush_of_the_answer(
     bench: MakeBench, layer: MemoryLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,7 +133,7 @@ def test_the_release_is_in_the_flush_of_the_answer(
     worker = bench(route("email.receive", consumer))
     answer(worker)
     answer(worker)
-    assert flushed == [["delete_state", "put"], ["send_group", "put", "put_state"]]
+    assert flushed == [["put_state", "put"], ["send_group", "put", "put_state"]]
 
 
 def test_a_repeat_while_it_is_consumed_is_told_to_come_again(bench: MakeBench) -> None:
@@ -215,6 +235,35 @@ def test_a_claim_that_lapsed_is_not_renewed_over_anothers(
     assert len(batch) == 0
     theirs.release(batch)
     assert len(batch) == 1
+
+
+def test_a_release_that_comes_late_leaves_what_another_worker_stored(layer: MemoryLayer, clock: ManualClock) -> None:
+    """The suspended worker does not know yet that its claim lapsed."""
+    suspended, other = Claims(layer, print), Claims(layer, print)
+    claim = suspended.take("email.receive", "mail-1")
+    clock.advance(16)
+    theirs = other.take("email.receive", "mail-1")
+    assert isinstance(claim, Claim)
+    assert isinstance(theirs, Claim)
+    batch = layer.batch()
+    theirs.settle(batch, {"accept": True})
+    claim.release(batch)
+    batch.run()
+    assert suspended.take("email.receive", "mail-1") == {"accept": True}
+
+
+def test_a_release_lets_the_next_take_it_at_once(layer: MemoryLayer, clock: ManualClock) -> None:
+    claims = Claims(layer, print)
+    for wait in (0, 2):
+        claim = claims.take("email.receive", "mail-1")
+        assert isinstance(claim, Claim)
+        batch = layer.batch()
+        claims.end(claim)
+        claim.release(batch)
+        batch.run()
+        clock.advance(wait)
+    assert isinstance(claims.take("email.receive", "mail-1"), Claim)
+    assert claims.take("email.receive", "mail-1") is None
 
 
 def test_a_renewal_while_the_layer_is_away(

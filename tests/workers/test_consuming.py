@@ -774,15 +774,15 @@ def test_an_unrouted_durable_delivery_is_done_with(bench: MakeBench) -> None:
     assert worker.stats == {"messages": 1, "unrouted": 1}
 
 
+@pytest.mark.usefixtures("own_formats")
 def test_formats_of_third_parties_are_answered_likewise(bench: MakeBench) -> None:
     """A worker knows no protocol: everything comes from the format."""
     udp = message_formats.get("udp.receive")
     assert udp is not None
     name = "ping.receive"
-    if message_formats.get(name) is None:
-        message_formats.register(
-            message_formats.Format(name, udp.record, reply=udp.reply, default={"data": b"d"}, failure={"data": b"f"})
-        )
+    message_formats.register(
+        message_formats.Format(name, udp.record, reply=udp.reply, default={"data": b"d"}, failure={"data": b"f"})
+    )
     worker = bench(route(name, raising(ValueError("x")), data=b"bad"), route(name, lambda message: None))
     worker.send(name, reply_channel=REPLIES + "1", data=b"good", client=["h", 1])
     worker.send(name, reply_channel=REPLIES + "1", data=b"bad", client=["h", 1])

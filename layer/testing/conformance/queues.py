@@ -135,7 +135,7 @@ class Queues(Part):
         )
         for channel, capacity in (
             ("special", 1), ("spec", 2), ("specials", 2), ("other", 4), ("inbox!x", 5), ("http.body?1", 3),
-            ("other?1", 16), ("other!x", 4), ("x.end", 6), ("x.end.x", 4), ("httpxbodyx", 4),
+            ("other?1", 16), ("spec?1", 16), ("other!x", 4), ("x.end", 6), ("x.end.x", 4), ("httpxbodyx", 4),
         ):  # fmt: skip
             for _ in range(capacity):
                 layer.send(channel, {})
