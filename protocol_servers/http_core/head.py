@@ -46,7 +46,9 @@ def _name(name: bytes) -> tuple[bytes, int]:
         known = (lower, _DROP)
     else:
         known = (lower, _PASS)
-    if len(_names) < _KNOWN_NAMES and len(name) < 64:
+    if len(name) < 64:
+        if len(_names) >= _KNOWN_NAMES:
+            _names.clear()  # somebody invents names; those in use are soon known again
         _names[name] = known
     return known
 

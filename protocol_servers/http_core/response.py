@@ -36,8 +36,8 @@ _MEANINGS = {
     b"transfer-encoding": _HOP,
     b"upgrade": _HOP,
 }
-_KNOWN_NAMES = 1024  # the names that applications use are few; what hostile ones invent is not kept
-_names: dict[bytes, int] = dict(_MEANINGS)
+_KNOWN_NAMES = 1024  # applications use few; were one to invent them, all would be forgotten and learned again
+_names: dict[bytes, int] = {}
 
 
 class BadResponse(ValueError):
@@ -47,10 +47,11 @@ class BadResponse(ValueError):
 def _meaning(name: Any) -> int:
     """Look at a header's name for the first time."""
     if not isinstance(name, bytes) or not _IS_TOKEN.fullmatch(name):
-        raise BadResponse(f"a header's name must be a token in bytes, not {name!r}")
+        raise BadResponse(f"a header's name must be a token in bytes, not {name!r:.40}")
     meaning = _MEANINGS.get(name.lower(), _PLAIN)
-    if len(_names) < _KNOWN_NAMES:
-        _names[name] = meaning
+    if len(_names) >= _KNOWN_NAMES:
+        _names.clear()
+    _names[name] = meaning
     return meaning
 
 
@@ -124,7 +125,7 @@ class ResponseWriter:
             BadResponse: an argument is not as said; nothing is changed then.
         """
         if type(status) is not int or not 200 <= status <= 599:
-            raise BadResponse(f"status must be a number from 200 to 599, not {status!r}")
+            raise BadResponse(f"status must be a number from 200 to 599, not {status!r:.40}")
         if type(content) is not bytes:
             raise BadResponse(f"content must be bytes, not {type(content).__name__}")
         lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
@@ -184,7 +185,7 @@ class ResponseWriter:
                     if length is not None:
                         raise BadResponse("more than one content-length")
                     if type(value) is not bytes or not value.isdigit() or len(value) > 18:
-                        raise BadResponse(f"content-length must be a number, not {value!r}")
+                        raise BadResponse(f"content-length must be a number, not {value!r:.40}")
                     length = value
                 elif meaning == _DATE:
                     dated = True

@@ -225,6 +225,7 @@ def test_names_that_applications_invent_do_not_fill_the_memory() -> None:
         writer().start(200, [(b"x-%d" % number, b"y")])
     assert len(response._names) <= 1024
     assert b"\r\nx-new: y\r\n" in writer().start(200, [(b"x-new", b"y")])
+    assert b"x-new" in response._names
 
 
 def test_the_date_is_made_once_a_second() -> None:
