@@ -19,6 +19,7 @@ myst_heading_anchors = 3
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_class_signature = "separated"
+smartquotes = False  # a typographic quote cannot be copied into a program
 html_theme = "furo"
 html_title = f"Trunkline {version}"
 nitpicky = False
