@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from .errors import StartError
+
 T = TypeVar("T")
 
 
@@ -19,11 +21,15 @@ def install_reactor() -> Any:
     comes first decides, and any other reactor cannot carry asyncio libraries.
 
     Raises:
+        StartError: the system has no room for a loop.
         twisted.internet.error.ReactorAlreadyInstalledError: another reactor was there first.
     """
     from twisted.internet import asyncioreactor
 
-    loop = _new_loop()
+    try:
+        loop = _new_loop()
+    except OSError as error:
+        raise StartError(f"no event loop: {error.strerror}") from error
     asyncio.set_event_loop(loop)
     asyncioreactor.install(loop)  # type: ignore[no-untyped-call]
     from twisted.internet import reactor

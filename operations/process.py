@@ -2,7 +2,8 @@
 
     start servers ─► start worker ─► ready ─► signal or the worker's end ─► drain servers ─► stop worker ─► exit code
 
-The worker goes on while the servers drain, for it is what answers their open work. A second signal does not wait.
+The worker goes on while the servers drain, for it is what answers their open work. A second signal does not wait;
+SIGHUP does, however often it comes, for a terminal that is closed sends it twice.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .errors import ExitError, StartError
 
 log = logging.getLogger("trunkline.process")
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # What a server may take beyond its drain, to close its inbox and sockets, before it is left behind.
 CLOSING = 0.5
 
@@ -55,8 +56,8 @@ def exit_now(code: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:
-            pass  # its reader is gone
+        except Exception:
+            pass  # its reader is gone, or a user's code closed it: nothing may keep the process
     os._exit(code)
 
 
@@ -106,8 +107,12 @@ class Process:
             StartError: a server could not start; those before it are stopped again.
         """
         loop = asyncio.get_running_loop()
-        for number in SIGNALS:
-            loop.add_signal_handler(number, self.signalled)
+        handled = dict.fromkeys(SIGNALS, self.signalled)
+        handled[signal.SIGHUP] = self.hung_up
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # started by nohup
+            del handled[signal.SIGHUP]
+        for number, handler in handled.items():
+            loop.add_signal_handler(number, handler)
         try:
             await self._start_servers()
             if not self._end.is_set():
@@ -117,7 +122,7 @@ class Process:
                 await self._stop()
         finally:
             await self._stop_servers(CLOSING)
-            for number in SIGNALS:
+            for number in handled:
                 # The loop ends before the process does.
                 loop.remove_signal_handler(number)
                 signal.signal(number, lambda *_: self._now(ExitError.code))
@@ -130,6 +135,11 @@ class Process:
         else:
             self._end.set()
             self._stopping()
+
+    def hung_up(self) -> None:
+        """Take a SIGHUP: drain, unless that has begun."""
+        if not self._end.is_set():
+            self.signalled()
 
     async def _start_servers(self) -> None:
         for server in self._servers:

@@ -1,7 +1,10 @@
 """The life of a process, with servers and workers that do what the test says."""
 
 import asyncio
+import io
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -9,7 +12,7 @@ import pytest
 
 from trunkline.layer import LayerUnavailable
 from trunkline.operations.errors import StartError
-from trunkline.operations.process import SIGNALS, Process
+from trunkline.operations.process import SIGNALS, Process, exit_now
 
 
 class FakeServer:
@@ -120,6 +123,42 @@ def test_signals_of_the_system_end_it(life: Life) -> None:
     life.ready = lambda: signal.raise_signal(signal.SIGTERM)
     assert life.run() == 0
     assert "stopping" in life.events
+
+
+def test_a_closed_terminal_drains_however_often_it_says_so(life: Life) -> None:
+    def hang_up() -> None:
+        signal.raise_signal(signal.SIGHUP)
+        life.process.hung_up()
+
+    life.ready = hang_up
+    assert life.run() == 0
+    assert life.events.count("stopping") == 1
+    assert life.codes == []
+
+
+def test_nohup_is_respected(life: Life) -> None:
+    def hang_up_and_end() -> None:
+        signal.raise_signal(signal.SIGHUP)
+        life.worker.ending.set()
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    life.ready = hang_up_and_end
+    assert life.run() == 0
+    assert "stopping" not in life.events
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize("broken", [None, "closed"])
+def test_nothing_keeps_a_process_that_is_to_end(monkeypatch: pytest.MonkeyPatch, broken: str | None) -> None:
+    """A user's code closed stdout, or there never was one."""
+    ended: list[int] = []
+    stream = None if broken is None else io.StringIO()
+    if stream is not None:
+        stream.close()
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(os, "_exit", ended.append)
+    exit_now(1)
+    assert ended == [1]
 
 
 def test_second_signal_ends_at_once(life: Life) -> None:

@@ -228,6 +228,52 @@ def test_goes_on_when_nobody_reads_what_it_prints(folder: Path) -> None:
         program.communicate()
 
 
+def test_goes_on_without_a_stdout_or_a_stderr(folder: Path) -> None:
+    """No socket gets their numbers, no line of a log or of a consumer fails."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = subprocess.Popen(
+        f"exec '{sys.executable}' -m trunkline run <&- >&- 2>&-",
+        shell=True,
+        cwd=folder,
+        env=os.environ | {"TRUNKLINE_HTTP_ENDPOINTS": f"tcp:{port}", "TRUNKLINE_HTTP_ACCESS_LOG": "common"},
+    )
+    try:
+        assert get_when_served(port) == 200
+        ask(port, "/never").close()  # its consumer prints
+        assert get(port)[0] == 200
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(WAIT) == 0
+    finally:
+        program.kill()
+        program.wait()
+
+
+def test_closed_terminal_ends_it_as_a_signal_does(start: Start) -> None:
+    program = start("run")
+    waiting = ask(program.port("http"), "/never")
+    program.until("waiting")
+    program.signal(signal.SIGHUP)
+    program.signal(signal.SIGHUP)
+    assert program.ended() == 0, program.printed
+    waiting.close()
+
+
+def test_consumer_that_closes_stdout(start: Start, folder: Path) -> None:
+    routing = folder / "app" / "routing.py"
+    closing = "    import sys\n    sys.stdout.close()\n    sys.stderr.close()\n"
+    routing.write_text(routing.read_text("utf-8").replace("    message.reply", closing + "    message.reply"), "utf-8")
+    program = start("run")
+    port = program.port("http")
+    assert [get(port)[0], get(port)[0]] == [200, 200]
+    asking = ask(port, "/slow")
+    program.signal(signal.SIGINT)
+    program.signal(signal.SIGINT)
+    assert program.ended() in (0, 1)
+    asking.close()
+
+
 def get_when_served(port: int) -> int:
     """Ask until somebody answers."""
     deadline = time.monotonic() + WAIT

@@ -6,13 +6,12 @@ What a person can mend is one line on stderr; a traceback is always an error of 
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
 from ..operations.errors import ExitError
 from .parser import parse, reference
-from .terminal import complain
+from .terminal import close_streams, complain, open_streams
 
 __all__ = ["main", "reference"]
 
@@ -26,13 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    code = _execute(sys.argv[1:] if argv is None else argv)
+    open_streams()
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # What is still buffered must not fail once more when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return code
+        return _execute(sys.argv[1:] if argv is None else argv)
+    finally:
+        close_streams()
 
 
 def _execute(argv: Sequence[str]) -> int:

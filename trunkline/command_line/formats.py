@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..operations.errors import UsageError
 from ..operations.tables import nearest
+from .terminal import say
 
 if TYPE_CHECKING:
     from ..message_formats import Format
@@ -35,12 +36,12 @@ def execute(arguments: argparse.Namespace) -> int:
 
     chosen = None if arguments.name is None else _find(arguments.name)
     if arguments.asyncapi:
-        print(_json(message_formats.asyncapi() if chosen is None else message_formats.asyncapi([chosen])))
+        say(_json(message_formats.asyncapi() if chosen is None else message_formats.asyncapi([chosen])))
     elif arguments.json_schema:
         every = {format.name: message_formats.json_schema(format) for format in message_formats.formats()}
-        print(_json(every if chosen is None else every[chosen.name]))
+        say(_json(every if chosen is None else every[chosen.name]))
     else:
-        print(message_formats.summary() if chosen is None else message_formats.describe(chosen))
+        say(message_formats.summary() if chosen is None else message_formats.describe(chosen))
     return 0
 
 

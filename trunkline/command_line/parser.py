@@ -12,6 +12,7 @@ from .. import __version__
 from ..operations.errors import UsageError
 from ..operations.tables import nearest
 from . import check, formats, routes, run
+from .terminal import say
 
 COMMANDS: dict[str, ModuleType] = {"run": run, "check": check, "routes": routes, "formats": formats}
 
@@ -33,6 +34,9 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; {self.prog} --help shows what is possible")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        say(message.rstrip("\n"))
 
 
 def build(width: int | None = None) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..operations.errors import ExitError
 from ..operations.logging import FORMATS, LEVELS
 from . import configuration as configured
+from .terminal import say
 
 if TYPE_CHECKING:
     from ..layer import Layer
@@ -105,11 +107,11 @@ async def _serve(
 
 def _teller(arguments: argparse.Namespace) -> Callable[[str], None]:
     """Return how people are told: on stdout, or as log lines where a machine reads those."""
-    return log.info if arguments.log_format == "json" else _print
+    return log.info if arguments.log_format == "json" else _say
 
 
-def _print(text: str) -> None:
+def _say(text: str) -> None:
     try:
-        print(text, flush=True)
-    except OSError:
-        pass  # whoever read it is gone; that is no reason to stop serving
+        say(text)
+    except (BrokenPipeError, ExitError):
+        pass  # that nobody reads it is no reason to stop serving
