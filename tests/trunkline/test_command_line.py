@@ -92,6 +92,45 @@ def test_as_a_program(here: Path) -> None:
     assert ended.stderr.startswith("trunkline: unknown command 'nonsense'")
 
 
+@pytest.mark.parametrize(
+    ("command", "code", "err"),
+    [
+        ("formats >&-", 0, ""),
+        ("formats <&- >&- 2>&-", 0, ""),
+        ("nonsense 2>&-", 2, ""),
+        ("formats >/dev/full", 1, "trunkline: cannot write to stdout: No space left on device\n"),
+        ("run --help >/dev/full", 1, "trunkline: cannot write to stdout: No space left on device\n"),
+    ],
+)
+def test_with_a_stdout_that_takes_nothing(here: Path, command: str, code: int, err: str) -> None:
+    ended = subprocess.run(
+        f"'{sys.executable}' -m trunkline {command}", shell=True, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (code, err)
+
+
+def test_in_a_locale_that_lacks_letters(here: Path) -> None:
+    """What cannot be shown is shown as its number."""
+    (here / "page.py").write_text("from trunkline import route\nrouting = {'x': 'page.größe'}\n", encoding="utf-8")
+    ended = subprocess.run(
+        [sys.executable, "-m", "trunkline", "routes", "page"],
+        capture_output=True,
+        check=False,
+        env={"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"},  # and no HOME
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(b"trunkline: page.py: 'page' has no attribute 'gr\\xf6\\xdfe'")
+    (here / "page.py").write_text("def größe(m): ...\nrouting = {'x': größe}\n", encoding="utf-8")
+    ended = subprocess.run(
+        [sys.executable, "-m", "trunkline", "routes", "page"],
+        capture_output=True,
+        check=False,
+        env={"PYTHONIOENCODING": "ascii"},
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert b"page.gr\\xf6\\xdfe" in ended.stdout
+
+
 def test_ctrl_c_while_a_command_works_is_1(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(arguments: object) -> int:
         raise KeyboardInterrupt
@@ -190,14 +229,29 @@ class TestRoutes:
 
     def test_address_that_nobody_takes(self, capsys: Out) -> None:
         first, why = told(capsys, "routes", "mail", "--address", "nobody@example.com").splitlines()
-        assert first.startswith('email.receive: no route takes it; the answer is {"accept": false, "code": 550')
+        answer = "accept=False code=550 text='5.1.1 No such recipient here'"
+        assert first == f"email.receive: no route takes it; the answer is {answer}"
         assert why.startswith("    mail.support: address=")
 
     def test_path(self, capsys: Out) -> None:
         assert told(capsys, "routes", "mail", "--path", "/?q=1").startswith("http.request: mail.page(message)")
         lines = told(capsys, "routes", "mail", "--path", "/%72oom").splitlines()
-        assert lines[0].startswith('http.request: no route takes it; the answer is {"status": 404')
+        assert lines[0] == "http.request: no route takes it; the answer is status=404"
         assert lines[-1].startswith("websocket.receive: mail.page(message)")
+
+    def test_what_becomes_of_what_no_route_takes(self, capsys: Out, here: Path) -> None:
+        (here / "rooms.py").write_text(
+            "from trunkline import route\n"
+            "routing = [route('websocket.connect', print, path='^/a'), route('websocket.receive', print, path='^/b'),"
+            " route('chat.message', print, text='^!')]\n",
+            encoding="utf-8",
+        )
+        judged = "websocket.connect: no route takes it; it is accepted, since a route of websocket.receive may match\n"
+        assert judged in told(capsys, "routes", "rooms", "--path", "/b")
+        refused = told(capsys, "routes", "rooms", "--path", "/c")
+        assert "websocket.connect: no route takes it; the answer is close=True\n" in refused
+        assert "websocket.receive: no route takes it; it is dropped\n" in refused
+        assert told(capsys, "routes", "rooms", "--text", "hi").startswith("chat.message: no route takes it; it is drop")
 
     def test_text(self, capsys: Out) -> None:
         text = told(capsys, "routes", "mail", "--text", "!say hi")
@@ -222,7 +276,13 @@ class TestCheck:
             ["fine", "routing:"],
             ["fine", "http:"],
         ]
+        assert lines[2] == "fine     routing: app.routing, 3 routes on http.request"
         assert lines[3] == "fine     http: tcp:0"
+
+    def test_one_route_and_none(self, capsys: Out, here: Path) -> None:
+        (here / "few.py").write_text("one = {'http.request': print}\nnone = []\n", encoding="utf-8")
+        assert "few:one, 1 route on http.request\n" in told(capsys, "check", "few:one")
+        assert "problem  few:none has no route\n" in told(capsys, "check", "few:none", code=2)
 
     def test_every_problem_is_shown(self, capsys: Out, here: Path) -> None:
         (here / "trunkline.toml").write_text(
@@ -293,6 +353,12 @@ class TestConfiguration:
     def test_servers_with_a_table(self) -> None:
         configured = Configuration(servers={"udp": object()})
         assert list(servers_of(configured, Routing([route("email.receive", nothing)]))) == ["udp"]
+
+    def test_a_server_that_would_listen_to_nothing(self, capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TRUNKLINE_HTTP_ENDPOINTS", "")
+        expected = "[http] endpoints: the list is empty, so nothing could connect\n"
+        assert told(capsys, "run", code=2) == f"trunkline: {expected}"
+        assert f"problem  {expected}" in told(capsys, "check", code=2)
 
     def test_channels_reach_the_layer(self) -> None:
         channels = {

@@ -11,7 +11,7 @@ from typing import TypeVar
 from ..operations.errors import SettingsError, UsageError
 from ..operations.settings import Configuration, examine
 from . import configuration as configured
-from .terminal import GREEN, RED, coloured
+from .terminal import GREEN, RED, coloured, say
 
 SUMMARY = "Check the configuration and the routing: what is fine, and each problem. Starts nothing."
 EXAMPLES = ("trunkline check", "trunkline check -c trunkline.toml helpdesk.routing")
@@ -43,11 +43,11 @@ class _Report:
         self.problems = 0
 
     def fine(self, text: str) -> None:
-        print(f"{coloured('fine', GREEN, sys.stdout)}     {text}")
+        say(f"{coloured('fine', GREEN, sys.stdout)}     {text}")
 
     def problem(self, text: str) -> None:
         self.problems += 1
-        print(f"{coloured('problem', RED, sys.stdout)}  {' '.join(text.split())}")
+        say(f"{coloured('problem', RED, sys.stdout)}  {' '.join(text.split())}")
 
     def of(self, check: Callable[[], T]) -> T | None:
         """Return what a check returns, or report what it raises."""
@@ -77,12 +77,13 @@ def _check_routing(report: _Report, configuration: Configuration) -> None:
     routing = report.of(lambda: configured.routing_of(configuration))
     if routing is None:
         return
-    problems = routing.problems()
-    for problem in problems:
-        report.problem(str(problem))
+    count = sum(1 for _ in routing.leaves())
+    problems = [str(problem) for problem in routing.problems()] if count else [f"{configuration.routing} has no route"]
+    for text in problems:
+        report.problem(text)
     if not problems:
         channels = ", ".join(sorted(routing.channel_names()))
-        report.fine(f"routing: {configuration.routing}, {sum(1 for _ in routing.leaves())} routes on {channels}")
+        report.fine(f"routing: {configuration.routing}, {count} route{'s' * (count > 1)} on {channels}")
     servers = report.of(lambda: configured.servers_of(configuration, routing)) or {}
     for name, settings in servers.items():
         for endpoint in getattr(settings, "endpoints", ()):

@@ -89,7 +89,14 @@ def routing_of(configuration: Configuration) -> Routing:
 
 
 def servers_of(configuration: Configuration, routing: Routing) -> dict[str, Any]:
-    """Return the settings of the servers to start: the configured ones, or else HTTP, and SMTP for email routes."""
+    """Return the settings of the servers to start: the configured ones, or else HTTP, and SMTP for email routes.
+
+    Raises:
+        UsageError: one of them would listen to nothing, or needs an extra that is not installed.
+    """
+    for name, settings in configuration.servers.items():
+        if getattr(settings, "endpoints", None) == []:
+            raise UsageError(f"[{name}] endpoints: the list is empty, so nothing could connect")
     if configuration.servers:
         return configuration.servers
     names = ["http"]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from . import configuration as configured
-from .terminal import DIM, coloured, columns
+from .terminal import DIM, coloured, columns, say
 
 if TYPE_CHECKING:
     from ..workers import Routing
@@ -40,11 +39,11 @@ def execute(arguments: argparse.Namespace) -> int:
     routing = configured.routing_of(configured.load_configuration(arguments))
     questions = _questions(arguments)
     if not questions:
-        print("\n".join(_table(routing)))
+        say("\n".join(_table(routing)))
         return 0
     answers = [line for channel, content in questions for line in _answer(routing, channel, content)]
     channels = " or ".join(channel for channel, _ in questions)
-    print("\n".join(answers or [f"no route listens to {channels}"]))
+    say("\n".join(answers or [f"no route listens to {channels}"]))
     return 0
 
 
@@ -70,16 +69,27 @@ def _questions(arguments: argparse.Namespace) -> list[Question]:
 
 def _answer(routing: Routing, channel: str, content: dict[str, Any]) -> list[str]:
     """Say which route takes a message; why none does; nothing where no route listens to its channel."""
-    from .. import message_formats
-
     told = routing.explain(channel, content)
     taking = [one for one in told if one.takes]
     if taking or not told:
         return [f"{channel}: {one}" for one in taking]
-    form = message_formats.get(channel)
-    unrouted = json.dumps(message_formats.to_json(form.unrouted)) if form and form.unrouted else "nothing"
     why = [coloured(f"    {one}", DIM, sys.stdout) for one in told]
-    return [f"{channel}: no route takes it; the answer is {unrouted}", *why]
+    return [f"{channel}: no route takes it; {_outcome(routing, channel, content)}", *why]
+
+
+def _outcome(routing: Routing, channel: str, content: dict[str, Any]) -> str:
+    """Say what becomes of a message that no route takes, as a worker decides it."""
+    from .. import message_formats
+
+    form = message_formats.get(channel)
+    if form is None:
+        return "it is dropped"
+    if form.judged_by is not None and routing.may_take(form.judged_by, content, frozenset(content)):
+        return f"it is accepted, since a route of {form.judged_by} may match"
+    if form.unrouted is None:
+        return "it is dropped"
+    plain = {key: value for key, value in form.unrouted.items() if isinstance(value, (bool, int, str))}
+    return "the answer is " + " ".join(f"{key}={value!r}" for key, value in plain.items())
 
 
 def _table(routing: Routing) -> list[str]:
