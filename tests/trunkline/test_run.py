@@ -165,6 +165,7 @@ def test_json_log(start: Start, folder: Path) -> None:
         (("--layer", "nonsense"), {}, "'nonsense' is no layer URL"),
         ((), {"TRUNKLINE_HTTP_RESPNSE_TIMEOUT": "1"}, "did you mean TRUNKLINE_HTTP_RESPONSE_TIMEOUT?"),
         ((), {"TRUNKLINE_HTTP_ENDPOINTS": "tcp:port"}, "tcp:port: "),
+        ((), {"TRUNKLINE_HTTP_ENDPOINTS": ""}, "[http] endpoints: the list is empty, so nothing could connect"),
         (("gone.routing",), {}, "'gone.routing'"),
         (("app.routing:gone",), {}, "no attribute 'gone'"),
         (("-c", "gone.toml"), {}, "gone.toml: cannot be read: No such file or directory"),
