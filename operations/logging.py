@@ -62,7 +62,7 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         traceback = "\n".join(_traceback_of(self, record))
-        return json.dumps(line | ({"traceback": traceback} if traceback else {}), ensure_ascii=False)
+        return json.dumps(line | ({"traceback": traceback} if traceback else {}))
 
 
 def setup(
