@@ -135,6 +135,8 @@ class WebSocket(Timer):
         if self._waiting is not None:
             self._keep_early(data)
             return
+        if self._protocol is None:
+            return
         self._pong_due = None
         if self._held is None:
             if len(data) <= _SLICE:
@@ -312,8 +314,7 @@ class WebSocket(Timer):
 
     def _read(self, data: bytes) -> None:
         protocol = self._protocol
-        if protocol is None:
-            return
+        assert protocol is not None
         messages = protocol.read(data)
         if self.state is OPEN:
             assert self._inflow is not None

@@ -324,7 +324,9 @@ def test_a_failure_in_a_flood_is_lingered_for(bench: Any) -> None:
     bench.loop.turn()
     assert client.code() == 1002
     assert client.transport.half_closed
+    client.feed(client_frame(TEXT, b"b") * 10_000)
     assert client.read_from, "what still comes is read and dropped"
+    assert not bench.loop._soon
 
 
 def test_a_stop_in_a_flood_lasts_until_it_is_taken_back(bench: Any, channel: Channel) -> None:
