@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import message_formats
+from .backtracking import may_never_end
 from .filters import Filter, Rest
 from .routing import Leaf, Route, Routing
 
@@ -82,7 +83,7 @@ def problems(routing: Routing) -> list[Problem]:
     found: dict[Problem, None] = {}
     earlier: list[Leaf] = []
     for leaf in routing.leaves():
-        texts = [*_unknown_channels(leaf), *_unescaped_dots(leaf), *_wrong_arguments(leaf)]
+        texts = [*_unknown_channels(leaf), *_unescaped_dots(leaf), *_endless(leaf), *_wrong_arguments(leaf)]
         texts += _unknown_fields(leaf) or _shadowed(leaf, earlier)
         for text in texts:
             found[Problem(_where(leaf), text)] = None
@@ -172,6 +173,14 @@ def _unescaped_dots(leaf: Leaf) -> list[str]:
             if re.search(r"\.(?![*+?{])", bare):
                 texts.append(f"{one!r}: an unescaped dot matches any character; write \\.")
     return texts
+
+
+def _endless(leaf: Leaf) -> list[str]:
+    return [
+        f"{one!r}: may take for ever on a text that does not match: it repeats a repetition, as (a+)+ does; write a+"
+        for one in leaf.filters
+        if one.pattern is not None and may_never_end(one.pattern)
+    ]
 
 
 def _wrong_arguments(leaf: Leaf) -> list[str]:
