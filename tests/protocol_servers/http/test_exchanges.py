@@ -377,6 +377,19 @@ def test_the_body_of_a_request_that_the_layer_does_not_take_stays_out_of_it(stag
     assert [sent.channel for sent in here.inbox.take()] == ["http.request"]
 
 
+def test_a_client_may_leave_before_the_layer_has_spoken(stage: Staging, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = stage()
+    told: list[Any] = []
+    send = here.inbox.send
+    monkeypatch.setattr(here.inbox, "send", lambda *args, then, **options: told.append(then) or send(*args, **options))
+    transport = here.feed(POST % 100_000 + bytes(80_000))
+    transport.finish()
+    told[0](True)
+    request, disconnect, closed = here.inbox.take()
+    assert disconnect.channel == "http.disconnect"
+    assert (closed.channel, closed.message["closed"]) == (request.message["body_channel"], True)
+
+
 def test_a_body_that_the_layer_does_not_take_on_ends_its_request(stage: Staging) -> None:
     here = stage()
     transport = here.feed(POST % 1_000_000 + bytes(70_000))
