@@ -381,7 +381,12 @@ def test_a_client_may_leave_before_the_layer_has_spoken(stage: Staging, monkeypa
     here = stage()
     told: list[Any] = []
     send = here.inbox.send
-    monkeypatch.setattr(here.inbox, "send", lambda *args, then, **options: told.append(then) or send(*args, **options))
+
+    def sending(*args: Any, then: Any, **options: Any) -> None:
+        told.append(then)
+        send(*args, **options)
+
+    monkeypatch.setattr(here.inbox, "send", sending)
     transport = here.feed(POST % 100_000 + bytes(80_000))
     transport.finish()
     told[0](True)
