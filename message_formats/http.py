@@ -77,13 +77,15 @@ def compose(
     """
     if not isinstance(status, int) or isinstance(status, bool):
         raise TypeError(f"status: allowed is an int, not {type(status).__name__}")
-    pairs = _header_pairs(headers)
+    pairs = [] if headers == () else _header_pairs(headers)
     body, content_type = _body_of(content)
-    if status not in _WITHOUT_CONTENT and not any(name.lower() == b"content-type" for name, _ in pairs):
+    if status not in _WITHOUT_CONTENT and not (pairs and any(name.lower() == b"content-type" for name, _ in pairs)):
         pairs.append([b"content-type", content_type])
     head: Message = {"status": status, "headers": pairs}
     if not isinstance(body, bytes):
         return Composed(message["reply_channel"], _streamed(head, body), stream=True)
+    if len(body) <= CHUNK:  # as most are
+        return Composed(message["reply_channel"], [{**head, "content": body}])
     if len(body) > _HELD_AT_ONCE:
         return Composed(message["reply_channel"], _cut(head, body), stream=True)
     return Composed(message["reply_channel"], list(_cut(head, body)))
@@ -124,7 +126,7 @@ def _header_pairs(headers: Iterable[tuple[bytes | str, bytes | str]]) -> list[li
 
 def _cut(head: Message, body: bytes) -> Iterator[Message]:
     message = head
-    for start in range(0, len(body) or 1, CHUNK):
+    for start in range(0, len(body), CHUNK):
         message["content"] = body[start : start + CHUNK]
         if start + CHUNK < len(body):
             message["more_content"] = True
