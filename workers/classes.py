@@ -56,7 +56,8 @@ class BaseConsumer:
         """
         from .routing import route_class
 
-        return route_class(type(cls.__name__, (cls,), dict(attrs)) if attrs else cls, **filters)
+        own = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, **(attrs or {})}
+        return route_class(type(cls.__name__, (cls,), own) if attrs else cls, **filters)
 
     @classmethod
     def as_consumer(cls) -> Callable[..., Any]:

@@ -27,7 +27,7 @@ from ..layer import LayerUnavailable
 from . import delays
 from .claims import Claim, Claims
 from .context import running
-from .exceptions import ConsumeLater, DenyConnection, Reject, ResponseLater, StopConsumer
+from .exceptions import ConsumeLater, DenyConnection, Reject, ResponseLater, StopConsumer, StreamClosed
 from .flushing import Flusher, Letter, traceback_of
 from .held import Held
 from .message import Message
@@ -97,6 +97,7 @@ class Consuming:
         self._given: _Given | None = None
         self._settling = threading.Lock()
         self.abandoned = False
+        self._told: set[str] = set()
         self._abouts: dict[Format, _About] = {}
 
     def consume(self, delivery: Delivery) -> None:
@@ -207,12 +208,21 @@ class Consuming:
             result = consumer(message, **captures)
             if result is not None:
                 if isawaitable(result):
-                    self._await(result)
-                elif isinstance(result, GeneratorType | AsyncGeneratorType):
+                    result = self._await(result)
+                if isinstance(result, GeneratorType | AsyncGeneratorType):
                     raise TypeError("a consumer that yields does not run; to stream, reply with an iterable of bytes")
+                if result is not None:
+                    self._ignored(consumer, result)
         finally:
             held.open = False
             running.reset(token)
+
+    def _ignored(self, consumer: Callable[..., Any], result: object) -> None:
+        """Say once that a consumer returns something, as functions of web frameworks do."""
+        name = _name_of(consumer)
+        if name not in self._told:
+            self._told.add(name)
+            log.warning("%s returns a %s, which is ignored: answer with message.reply(…)", name, type(result).__name__)
 
     def _be_in_time(self, given: _Given, held: Held) -> None:
         """Decide between the consumer's end and its being given up: whoever comes first gives the outcome."""
@@ -223,7 +233,7 @@ class Consuming:
         if held.due < self._layer.clock():
             raise TimeoutError("the consumer took longer than its timeout")
 
-    def _await(self, awaitable: Awaitable[Any]) -> None:
+    def _await(self, awaitable: Awaitable[Any]) -> Any:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
         task = self._loop.create_task(_whole(awaitable))
@@ -234,7 +244,7 @@ class Consuming:
                 except SystemExit as error:  # it ends a run of the loop, whichever task raised it
                     if not task.done() or task.cancelled() or task.exception() is not error:
                         log.error("what an async consumer left running did not end well", exc_info=error)
-            task.result()
+            return task.result()
         finally:
             task.cancel()
 
@@ -347,6 +357,9 @@ class Consuming:
 
     def _failed(self, given: _Given, error: BaseException) -> None:
         """Answer, keep and log a failure, in this order: a log that fails takes nothing with it."""
+        if isinstance(error, StreamClosed):
+            self._left(given, error)
+            return
         self.stats["failures"] += 1
         delivery, form = given.delivery, given.form
         if delivery.id is not None and delivery.tries < _DURABLE_TRIES:
@@ -358,6 +371,15 @@ class Consuming:
                 letter = Letter(given.channel, delivery.original(), reason, traceback_of(error), delivery.tries)
                 self._flusher.bury(letter)
         log.error("%s failed", _shown(given), exc_info=(type(error), error, error.__traceback__))
+
+    def _left(self, given: _Given, error: StreamClosed) -> None:
+        """Be done with a message whose sender left in the middle of its body.
+
+        Any client can, as often as it likes: that is no failure to look into, and there is nothing to try again.
+        """
+        self.stats["senders_left"] += 1
+        self._settle_failed(given)
+        log.warning("%s: %s", _shown(given), error)
 
     def _settle_failed(self, given: _Given) -> None:
         """Give the failure answer and release the claim."""
@@ -454,8 +476,8 @@ async def _end(left: Iterable[asyncio.Task[Any]]) -> None:
     await asyncio.get_running_loop().shutdown_asyncgens()
 
 
-async def _whole(awaitable: Awaitable[Any]) -> None:
-    await awaitable
+async def _whole(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
 
 
 def _text(error: BaseException) -> str:
@@ -468,6 +490,9 @@ def _text(error: BaseException) -> str:
 def _shown(given: _Given) -> str:
     """Name a message for the log: channel, id and consumer, in one line of bounded length."""
     id = given.delivery.id or given.content.get("id") or given.reply_name
-    consumer = given.consumer
-    name = getattr(consumer, "__qualname__", None) or type(consumer).__name__ if consumer is not None else "routing"
+    name = "routing" if given.consumer is None else _name_of(given.consumer)
     return f"{given.channel} [{ascii(id)[:120]}]: {name}"
+
+
+def _name_of(consumer: Callable[..., Any]) -> str:
+    return getattr(consumer, "__qualname__", None) or type(consumer).__name__

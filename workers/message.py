@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, KeysView, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import message_formats
@@ -72,6 +72,16 @@ class Message:
 
     def __contains__(self, key: object) -> bool:
         return key in self.content
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.content)
+
+    def __len__(self) -> int:
+        return len(self.content)
+
+    def keys(self) -> KeysView[str]:
+        """Return the keys that came, so that `dict(message)` is a copy of them."""
+        return self.content.keys()
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return a key's value, or `default` where it is absent or None."""

@@ -339,6 +339,51 @@ def test_what_an_async_consumer_left_running_ends_no_other(bench: MakeBench, cap
     assert worker.replies("2")[0]["content"] == b"fine"
     assert worker.stats == {"messages": 2}
     assert "what an async consumer left running did not end well" in caplog.text
+    assert isinstance(left[0].exception(), SystemExit)  # seen, so that asyncio does not complain in a later test
+
+
+@pytest.mark.parametrize("result", ["hello", b"x", {"status": 200}, 7])
+@pytest.mark.parametrize("later", [False, True])
+def test_what_a_consumer_returns_is_ignored_and_said_once(
+    bench: MakeBench, caplog: pytest.LogCaptureFixture, result: object, later: bool
+) -> None:
+    """Who comes from a web framework returns the answer, and would look for it until the timeout."""
+
+    def consumer(message: Message) -> object:
+        return result
+
+    async def later_consumer(message: Message) -> object:
+        return result
+
+    worker = bench(route("http.request", later_consumer if later else consumer))
+    worker.request("/", "1")
+    worker.request("/", "2")
+    worker.run()
+    assert worker.replies() == []
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    kind = type(result).__name__
+    assert record.getMessage().endswith(f"consumer returns a {kind}, which is ignored: answer with message.reply(…)")
+
+
+def test_a_sender_that_left_is_no_failure(
+    bench: MakeBench, layer: MemoryLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Any client can leave in the middle of a body, as often as it likes: one line, no traceback, no dead letter."""
+
+    def consumer(message: Message) -> None:
+        message.stream().read()
+
+    worker = bench(route("http.request", consumer))
+    layer.send("http.request.body?1", {"content": b"", "closed": True})
+    worker.request("/", "1", body_channel="http.request.body?1")
+    worker.run()
+    assert worker.replies("1")[0]["status"] == 500
+    assert layer.dead_letters() == []
+    assert worker.stats == {"messages": 1, "senders_left": 1}
+    (record,) = caplog.records
+    assert record.exc_info is None
+    assert "went away" in record.getMessage()
 
 
 @pytest.mark.parametrize("name", FAILING)

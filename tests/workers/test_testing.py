@@ -486,3 +486,29 @@ def test_a_routing_that_is_only_run_says_nothing(caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.DEBUG):
         Client([route("http.request", lambda message: message.reply("x"))]).http("GET", "/")
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1, 5, 60, 1234.5])
+def test_what_is_due_at_the_end_of_an_advance_has_happened(seconds: float) -> None:
+    got: list[str] = []
+    client = Client([route("reminder", lambda message: got.append(message["text"]))])
+    Channel("reminder", layer=client.layer).send({"text": "now"}, delay=seconds)
+    client.advance(seconds)
+    assert got == ["now"]
+
+
+def test_a_closed_websocket_has_left_its_groups_when_its_consumer_runs() -> None:
+    """As on a real server: its memberships end before its disconnect message."""
+    seen: list[dict[str, Any]] = []
+
+    def connect(message: Message) -> None:
+        Group("room").add(message.reply_channel, info="ann")
+
+    client = Client(
+        [
+            route("websocket.connect", connect),
+            route("websocket.disconnect", lambda message: seen.append(Group("room").members())),
+        ]
+    )
+    client.websocket("/").close()
+    assert seen == [{}]

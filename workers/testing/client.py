@@ -189,11 +189,11 @@ class Client:
     def advance(self, seconds: float) -> None:
         """Let time pass, and the consumers finish what becomes due, in steps of at least 0.1 s."""
         step = max(_STEP, seconds / _STEPS)
+        end = self.clock() + seconds
         self.settle()
-        while seconds > 0:
-            passed = min(step, seconds)
-            self.clock.advance(passed)
-            seconds -= passed
+        # By what is left, not by a count: many steps add up to a little less, and what is due at the end were not.
+        while (left := end - self.clock()) > 0:
+            self.clock.advance(min(step, left))
             self.settle()
 
     def next_message(self, channel: str) -> Message | None:
@@ -231,7 +231,10 @@ class Client:
             return
         message = {"reply_channel": inbox + local, **content}
         form.validate(message)
-        self.layer.send(channel, message)
+        if form.notification:  # behind the end of the memberships of what was closed
+            self._turns.call_soon(self.layer.send, channel, message)
+        else:
+            self.layer.send(channel, message)
 
     def forget(self, local: str) -> None:
         """Close what an answer could go to; it leaves its groups."""
