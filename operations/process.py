@@ -61,6 +61,18 @@ def exit_now(code: int) -> None:
     os._exit(code)
 
 
+def end_within(seconds: float, now: Callable[[int], None] = exit_now) -> None:
+    """Have the process end in time, although Python waits for what a user's code left to a thread pool."""
+
+    def end() -> None:
+        log.error("threads that consumers left running are abandoned after %g s", seconds)
+        now(ExitError.code)
+
+    timer = threading.Timer(seconds + CLOSING, end)
+    timer.daemon = True
+    timer.start()
+
+
 class Process:
     """Servers and a worker in one process; to be made and run on the event loop's thread.
 

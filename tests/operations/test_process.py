@@ -12,7 +12,7 @@ import pytest
 
 from trunkline.layer import LayerUnavailable
 from trunkline.operations.errors import StartError
-from trunkline.operations.process import SIGNALS, Process, exit_now
+from trunkline.operations.process import SIGNALS, Process, end_within, exit_now
 
 
 class FakeServer:
@@ -159,6 +159,19 @@ def test_nothing_keeps_a_process_that_is_to_end(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(os, "_exit", ended.append)
     exit_now(1)
     assert ended == [1]
+
+
+def test_what_is_left_running_does_not_keep_the_process(caplog: pytest.LogCaptureFixture) -> None:
+    ended, codes = threading.Event(), []
+
+    def end(code: int) -> None:
+        codes.append(code)
+        ended.set()
+
+    end_within(0, end)
+    assert ended.wait(30)
+    assert codes == [1]
+    assert "are abandoned after 0 s" in caplog.text
 
 
 def test_second_signal_ends_at_once(life: Life) -> None:

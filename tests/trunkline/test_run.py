@@ -90,6 +90,18 @@ def test_exceeded_grace_is_1(start: Start) -> None:
     asking.close()
 
 
+def test_what_consumers_left_to_a_thread_pool_has_the_grace_too(start: Start, folder: Path) -> None:
+    routing = folder / "app" / "routing.py"
+    left = "async def page(message):\n    import asyncio\n    asyncio.get_running_loop().run_in_executor(None, slow, 0)"
+    routing.write_text(routing.read_text("utf-8").replace("def page(message):", left), encoding="utf-8")
+    program = start("run", "--grace", "0.2")
+    assert get(program.port("http"))[0] == 200
+    program.until("slow began")
+    program.signal(signal.SIGTERM)
+    assert program.ended() == 1
+    assert "left running are abandoned after 0.2 s" in program.printed
+
+
 def test_second_signal_is_1_at_once(start: Start) -> None:
     program = start("run")
     asking = ask(program.port("http"), "/slow")

@@ -50,6 +50,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run until a signal, and return the exit code."""
     from ..operations import event_loop
     from ..operations.logging import setup
+    from ..operations.process import end_within
 
     configuration = configured.load_configuration(arguments)
     configured.refuse_processes(configuration, arguments.reload)
@@ -58,11 +59,17 @@ def execute(arguments: argparse.Namespace) -> int:
     reactor = event_loop.install_reactor()
     routing = configured.routing_of(configuration)
     servers = configured.servers_of(configuration, routing)
+    for problem in [*map(str, routing.problems()), *configured.unserved(routing, servers)]:
+        log.warning("%s", problem)
     layer = configured.open_layer_of(configuration)
     try:
         return event_loop.run(reactor, _serve(configuration, routing, servers, layer, reactor, _teller(arguments)))
     finally:
+        waiting = layer.global_statistics()["messages_pending"]
+        if waiting:
+            log.warning("%d messages that nobody took end with %s", waiting, configured.shown_layer(configuration))
         layer.close()
+        end_within(configuration.worker.grace)
 
 
 async def _serve(
