@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,10 @@ class ServerTables(Mapping[str, type[Any]]):
 def add_file(parser: argparse.ArgumentParser) -> None:
     """Add `-c FILE`."""
     parser.add_argument("-c", "--config", metavar="FILE", help=f"settings; ./{DEFAULT_FILE} where it exists")
+
+
+# Who publishes what, by the names of the servers' tables
+_PUBLISHED = {"http": ("http.", "websocket."), "smtp": ("email.receive", "email.recipient"), "udp": ("udp.",)}
 
 
 def add_routing(parser: argparse.ArgumentParser) -> None:
@@ -104,6 +108,14 @@ def servers_of(configuration: Configuration, routing: Routing) -> dict[str, Any]
         names.append("smtp")
     tables = ServerTables()
     return {name: tables[name]() for name in names}
+
+
+def unserved(routing: Routing, servers: Container[str]) -> Iterator[str]:
+    """Say which channels of a routing no server among these publishes, where another server of ours would."""
+    for server, prefixes in _PUBLISHED.items():
+        channels = sorted(name for name in routing.channel_names() if name.startswith(prefixes))
+        if channels and server not in servers:
+            yield f"routes listen to {', '.join(channels)}, and no [{server}] is configured: nothing will come there"
 
 
 def shown_layer(configuration: Configuration) -> str:
