@@ -82,11 +82,14 @@ def _pack(value: Any, place: str) -> bytes:
     try:
         body: bytes = _packers.pack(value)
     except (TypeError, ValueError, OverflowError) as error:
-        _complain(value, place)
-        raise TypeError(f"{place} cannot travel: {error}") from error
-    if len(body) > _KEEP:
-        _packers.renew()
-    return body
+        reason = str(error)
+    else:
+        if len(body) > _KEEP:
+            _packers.renew()
+        return body
+    # Out here, so that the user's traceback does not begin with msgpack's.
+    _complain(value, place)
+    raise TypeError(f"{place} cannot travel: {reason}")
 
 
 def _look(value: Any, place: str) -> None:
@@ -146,7 +149,7 @@ def _reason(item: Any) -> str | None:
         return None if _MIN <= item <= _MAX else f"int {_shorten(item)} is beyond 64 bits and cannot travel"
     if isinstance(item, float):
         return None if math.isfinite(item) else f"{_float_name(item)} cannot travel"
-    return f"{type(item).__name__} cannot travel"
+    return f"{type(item).__name__} cannot travel (what JSON can hold, and bytes, can)"
 
 
 def _complain(value: Any, place: str) -> None:

@@ -95,7 +95,10 @@ def test_subclasses_travel_as_what_they_are() -> None:
 
 def test_the_place_says_what_a_person_needs() -> None:
     for message, text in (
-        ({"headers": [["a", b"b"], ["c", object()]]}, "message['headers'][1][1]: object cannot travel"),
+        (
+            {"headers": [["a", b"b"], ["c", object()]]},
+            "message['headers'][1][1]: object cannot travel (what JSON can hold, and bytes, can)",
+        ),
         ({"a": {3: 4}}, "message['a']: the key 3 is an int, and only str keys can travel"),
         ({"a": 10**400}, "message['a']: int of 1329 bits is beyond 64 bits and cannot travel"),
     ):
