@@ -1,6 +1,7 @@
 """The life of a process, with servers and workers that do what the test says."""
 
 import asyncio
+import errno
 import io
 import os
 import signal
@@ -12,6 +13,7 @@ import pytest
 
 from trunkline.layer import LayerUnavailable
 from trunkline.operations.errors import StartError
+from trunkline.operations.event_loop import install_reactor
 from trunkline.operations.process import SIGNALS, Process, end_within, exit_now
 
 
@@ -159,6 +161,15 @@ def test_nothing_keeps_a_process_that_is_to_end(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(os, "_exit", ended.append)
     exit_now(1)
     assert ended == [1]
+
+
+def test_no_room_for_a_loop_is_no_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("trunkline.operations.event_loop._new_loop", full)
+    with pytest.raises(StartError, match="^no event loop: Too many open files$"):
+        install_reactor()
 
 
 def test_what_is_left_running_does_not_keep_the_process(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,6 +8,7 @@ import logging
 import pickle
 import threading
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -69,6 +70,14 @@ def test_what_is_no_name_is_not_made_one(layer: MemoryLayer, wrong: Any) -> None
         with pytest.raises(TypeError, match="name"):
             send(wrong)
     assert group.members() == {}
+
+
+def test_any_mapping_is_a_message(layer: MemoryLayer) -> None:
+    message = MappingProxyType({"n": 1})
+    Channel("jobs", layer=layer).send(message)
+    Group("g", layer=layer).add("jobs")
+    Group("g", layer=layer).send(message)
+    assert received(layer, "jobs") == [{"n": 1}, {"n": 1}]
 
 
 @pytest.mark.parametrize("wrong", [None, "text", [("n", 1)], 5])

@@ -82,8 +82,7 @@ def _outcome(routing: Routing, channel: str, content: dict[str, Any]) -> str:
     from .. import message_formats
 
     form = message_formats.get(channel)
-    if form is None:
-        return "it is dropped"
+    assert form is not None, "it is asked what servers publish"
     if form.judged_by is not None and routing.may_take(form.judged_by, content, frozenset(content)):
         return f"it is accepted, since a route of {form.judged_by} may match"
     if form.unrouted is None:
