@@ -74,7 +74,7 @@ def explain(routing: Routing, channel: str, content: Mapping[str, Any]) -> list[
         if captures is not None and taken:
             reason = "an earlier route takes it"
         taken = taken or takes
-        told.append(Explained(leaf.route, _name(leaf), _where(leaf), takes, reason, (captures or {}) if takes else {}))
+        told.append(Explained(leaf.route, leaf.name, leaf.where, takes, reason, (captures or {}) if takes else {}))
     return told
 
 
@@ -86,7 +86,7 @@ def problems(routing: Routing) -> list[Problem]:
         texts = [*_unknown_channels(leaf), *_unescaped_dots(leaf), *_endless(leaf), *_wrong_arguments(leaf)]
         texts += _unknown_fields(leaf) or _shadowed(leaf, earlier)
         for text in texts:
-            found[Problem(_where(leaf), text)] = None
+            found[Problem(leaf.where, text)] = None
         earlier.append(leaf)
     return list(found)
 
@@ -115,22 +115,17 @@ def _ask(leaf: Leaf, channel: str, content: Mapping[str, Any]) -> tuple[dict[str
 
     try:
         taken = leaf.route.match(Message(dict(content), channel))
-    except Exception as error:
-        return None, f"its match() raised {type(error).__name__}: {error}"
-    return (taken[1], "takes it") if taken else (None, "its match() says no")
+        if taken is None:
+            return None, "its match() says no"
+        _, captures = taken
+        return {**captures}, "takes it"
+    except (Exception, SystemExit) as error:
+        return None, f"its match() fails: {type(error).__name__}: {error}"
 
 
 def _short(value: Any) -> str:
     shown = repr(value)
     return shown if len(shown) <= 60 else shown[:57] + "..."
-
-
-def _name(leaf: Leaf) -> str:
-    return leaf.route.name if isinstance(leaf.route, Route) else repr(leaf.route)
-
-
-def _where(leaf: Leaf) -> str:
-    return leaf.route.where if isinstance(leaf.route, Route) else ""
 
 
 def _unknown_channels(leaf: Leaf) -> list[str]:
@@ -161,7 +156,7 @@ def _unknown_fields(leaf: Leaf) -> list[str]:
             return []
         near = difflib.get_close_matches(wrong[0].field, fields or (), 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        missing.append(f"{_name(leaf)} can never match: {channel} has no field {wrong[0].field!r}{hint}")
+        missing.append(f"{leaf.name} can never match: {channel} has no field {wrong[0].field!r}{hint}")
     return missing[:1]
 
 
@@ -195,7 +190,7 @@ def _wrong_arguments(leaf: Leaf) -> list[str]:
     try:
         signature.bind(object(), **dict.fromkeys(captures))
     except TypeError as error:
-        return [f"{_name(leaf)}(message{''.join(f', {name}=…' for name in sorted(captures))}): {error}"]
+        return [f"{leaf.name}(message{''.join(f', {name}=…' for name in sorted(captures))}): {error}"]
     return []
 
 
@@ -209,8 +204,8 @@ def _shadowed(leaf: Leaf, earlier: list[Leaf]) -> list[str]:
         return []
     first = by[0]
     assert first is not None
-    at = f" at {_where(first)}" if _where(first) else ""
-    return [f"{_name(leaf)} can never match: {_name(first)}{at} takes all its messages"]
+    at = f" at {first.where}" if first.where else ""
+    return [f"{leaf.name} can never match: {first.name}{at} takes all its messages"]
 
 
 def _covers(before: Leaf, leaf: Leaf) -> bool:

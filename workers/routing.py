@@ -47,6 +47,19 @@ class Leaf(NamedTuple):
     filters: tuple[Filter, ...]
     route: RouteLike
 
+    @property
+    def name(self) -> str:
+        """The consumer's name, or that of a route of somebody else's making."""
+        if isinstance(self.route, Route):
+            return self.route.name
+        cls = type(self.route)
+        return f"{cls.__module__}.{cls.__qualname__}" if cls.__repr__ is object.__repr__ else repr(self.route)
+
+    @property
+    def where(self) -> str:
+        """File and line that made the route, or ""."""
+        return self.route.where if isinstance(self.route, Route) else ""
+
 
 def route(channel: str | Iterable[str], consumer: Consumer | str, /, **filters: Any) -> Route:
     """Send the messages of a channel that match all filters to a consumer.

@@ -169,6 +169,10 @@ def test_explain_says_why_not() -> None:
         def match(self, message: Message) -> None:
             raise ValueError("oh")
 
+    class Junk(Foreign):
+        def match(self, message: Message) -> Any:
+            return 7
+
     class Yes(Foreign):
         def match(self, message: Message) -> Any:
             return two, {"a": message["path"]}
@@ -179,6 +183,7 @@ def test_explain_says_why_not() -> None:
             include([route("http.request", one, path="^x" * 40)], path="^/s"),
             Foreign(),
             Broken(),
+            Junk(),
             Yes(),
             route("http.request", two),
             route("chat.message", two),
@@ -189,12 +194,14 @@ def test_explain_says_why_not() -> None:
         "path=^/a does not match: path is '/s" + "y" * 54 + "...",
         f"path={'^x' * 40} does not match: path is '" + "y" * 56 + "...",
         "its match() says no",
-        "its match() raised ValueError: oh",
+        "its match() fails: ValueError: oh",
+        "its match() fails: TypeError: cannot unpack non-iterable int object",
         "takes it",
         "an earlier route takes it",
     ]
-    assert [one.takes for one in told] == [False, False, False, False, True, False]
-    assert told[4].captures == {"a": told[4].captures["a"]}
+    assert [one.takes for one in told] == [False, False, False, False, False, True, False]
+    assert told[5].captures == {"a": told[5].captures["a"]}
+    assert told[2].consumer == f"{__name__}.Foreign"
     missing = routing.explain("http.request", {"method": "GET"})
     assert missing[0].reason == "path=^/a does not match: the message has no path"
     assert str(missing[0]).startswith(f"{__name__}.one: path=^/a does not match")

@@ -94,7 +94,5 @@ def _outcome(routing: Routing, channel: str, content: dict[str, Any]) -> str:
 def _table(routing: Routing) -> list[str]:
     rows = []
     for leaf in routing.leaves():
-        consumer = getattr(leaf.route, "name", repr(leaf.route))
-        filters = " ".join(map(repr, leaf.filters))
-        rows.append((", ".join(leaf.channels), filters, consumer, getattr(leaf.route, "where", "")))
+        rows.append((", ".join(leaf.channels), " ".join(map(repr, leaf.filters)), leaf.name, leaf.where))
     return columns([("channels", "filters", "consumer", "where"), *rows])
