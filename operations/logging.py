@@ -65,6 +65,17 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line | ({"traceback": traceback} if traceback else {}))
 
 
+class Handler(logging.StreamHandler[TextIO]):
+    """Writes to a stream; a line that cannot be written stops nobody."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say on stderr what went wrong, unless a user's code closed that too."""
+        try:
+            super().handleError(record)
+        except ValueError:
+            pass
+
+
 def setup(
     format: Literal["text", "json"] | str = "text",
     level: str = "info",
@@ -82,7 +93,7 @@ def setup(
     from twisted.logger import STDLibLogObserver, globalLogBeginner
 
     stream = stream or sys.stderr
-    handler = logging.StreamHandler(stream)
+    handler = Handler(stream)
     handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter(has_colours(stream, environ)))
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     logging.captureWarnings(True)

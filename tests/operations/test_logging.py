@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 
@@ -44,6 +45,15 @@ def test_text() -> None:
 
 def test_text_keeps_what_peers_send_in_its_line() -> None:
     assert written(message="a\nb\x1b[31m\tc\x9b%s").endswith(r"test: a\x0ab\x1b[31m" + "\tc" + r"\x9byou" + "\n")
+
+
+def test_a_line_that_cannot_be_written_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A consumer closed stdout and stderr."""
+    stream = io.StringIO()
+    setup(stream=stream)
+    stream.close()
+    monkeypatch.setattr(sys, "stderr", stream)
+    logging.getLogger("trunkline.test").error("nobody reads this")
 
 
 def test_text_with_traceback() -> None:
