@@ -23,6 +23,7 @@ run: .venv/run.stamp
 	@echo "  swaks --server 127.0.0.1:2525 --to support+42@example.com --body 'My printer is on fire.'"
 	@echo "  swaks --server 127.0.0.1:2525 --to nobody@example.com       (refused at RCPT)"
 	@echo "  swaks --server 127.0.0.1:2525 --to broken@example.com       (its consumer fails: the sender keeps the mail)"
+	@command -v swaks >/dev/null || echo "  (swaks sends mail from the command line: apt-get install swaks)"
 	@echo
 	@cd examples/helpdesk && exec "$(CURDIR)/$(VENV)/trunkline" run
 
