@@ -23,18 +23,18 @@ _WITHOUT_CONTENT = frozenset((204, 205, 304))
 _IS_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 # What a header's name means to us; the rest is only passed on.
-_PLAIN, _LENGTH, _DATE, _CONNECTION, _HOP = range(5)
+_PLAIN, _LENGTH, _DATE, _CONNECTION, _UPGRADE, _HOP = range(6)
 _MEANINGS = {
     b"content-length": _LENGTH,
     b"date": _DATE,
     b"connection": _CONNECTION,
+    b"upgrade": _UPGRADE,
     # RFC 9110 section 7.6.1: these speak about one connection, and the connection is ours.
     b"keep-alive": _HOP,
     b"proxy-connection": _HOP,
     b"te": _HOP,
     b"trailer": _HOP,
     b"transfer-encoding": _HOP,
-    b"upgrade": _HOP,
 }
 _KNOWN_NAMES = 1024  # applications use few; were one to invent them, all would be forgotten and learned again
 _names: dict[bytes, int] = {}
@@ -114,7 +114,8 @@ class ResponseWriter:
 
         Args:
             status: 200 to 599.
-            headers: pairs of bytes; those about the connection are ours and left out, but for `connection: close`.
+            headers: pairs of bytes; those about the connection are ours and left out, but for `connection: close` and
+                the `upgrade` of a 426.
             content: bytes.
             more: whether further content follows, through `write`.
 
@@ -129,7 +130,7 @@ class ResponseWriter:
         if type(content) is not bytes:
             raise BadResponse(f"content must be bytes, not {type(content).__name__}")
         lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
-        length, dated, keep_alive = self._headers(headers, lines)
+        length, dated, keep_alive = self._headers(status, headers, lines)
         if not dated:
             lines.append(self._date())
         silent = self._silent or status in _WITHOUT_CONTENT
@@ -169,7 +170,7 @@ class ResponseWriter:
         self.broken = bool(length) and not silent
         return head
 
-    def _headers(self, headers: Any, lines: list[bytes]) -> tuple[int | None, bool, bool]:
+    def _headers(self, status: int, headers: Any, lines: list[bytes]) -> tuple[int | None, bool, bool]:
         """Append the lines of the application's headers; find their length, whether there is a date, and keep-alive."""
         length: bytes | None = None
         dated = False
@@ -192,6 +193,9 @@ class ResponseWriter:
                     lines.append(b"%b: %b\r\n" % (name, value))
                 elif meaning == _CONNECTION:
                     keep_alive = keep_alive and b"close" not in value.lower()
+                elif meaning == _UPGRADE and status == HTTPStatus.UPGRADE_REQUIRED:
+                    # It must say to what (RFC 9110 section 15.5.22), and `connection` must say so (section 7.8).
+                    lines += (b"connection: upgrade\r\n", b"upgrade: %b\r\n" % value)
         except (TypeError, ValueError, AttributeError) as error:
             if isinstance(error, BadResponse):
                 raise

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from websockets.frames import CloseCode, Opcode
 
 from ...base import Connection, Message, Refusal
-from ...http_core import Request
+from ...http_core import Request, ResponseWriter
 from ...http_core.stream import CLIENT_LEFT
 from ...timers import Timer
 from .frames import Ambiguous, Outgoing, Unfit, plain_frame
@@ -266,8 +266,9 @@ class WebSocket(Timer):
             server.timers.clear(self)
 
     def _refuse(self, refused: Refused, *, linger: bool = False) -> None:
-        self._transport.write(refused.response())
-        self._declined(refused.status, len(refused.body))
+        response = ResponseWriter(False, True, False, self.server.factory.date)
+        self._transport.write(response.start(*refused.answer))
+        self._declined(response.status, response.size)
         self._lose_transport(linger=linger)
 
     def _declined(self, status: int, size: int) -> None:

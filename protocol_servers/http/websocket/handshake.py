@@ -9,10 +9,6 @@ window of 4 KiB (12 bits) bounds what one message needs while it is compressed.
 
 from __future__ import annotations
 
-import http
-from collections.abc import Sequence
-from email.utils import formatdate
-
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHandshake, InvalidHeader
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
@@ -20,8 +16,7 @@ from websockets.headers import parse_subprotocol
 from websockets.http11 import Request as HandshakeRequest
 from websockets.http11 import Response
 
-from ...http_core import Request
-from ...http_core.response import RETRY_AFTER
+from ...http_core import Header, Request, plain
 from .origins import OriginPolicy
 from .reading import MessageProtocol
 
@@ -33,6 +28,8 @@ _DEFLATE = ServerPerMessageDeflateFactory(
     # Level 1 takes a quarter of the time of level 6 for frames a third larger; the loop waits meanwhile.
     compress_settings={"level": 1, "memLevel": 5},
 )
+_SWITCHING_PROTOCOLS = 101
+_UPGRADE_REQUIRED = 426
 _MAX_REASON = 200  # it may quote a header
 _READ = frozenset(
     (
@@ -53,37 +50,28 @@ class Refused(Exception):
     Args:
         status: HTTP status code of the refusal.
         reason: why, one line for the person who reads the answer.
-        headers: headers that belong to this refusal.
     """
 
-    def __init__(self, status: int, reason: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(self, status: int, reason: str) -> None:
         super().__init__(status, reason)
         self.status = status
         self.reason = reason
-        self.headers = headers
-        self.body = f"{reason}\n".encode()
 
-    def response(self) -> bytes:
-        """Return the HTTP response that says so; the connection closes after it."""
-        headers = Headers(
-            [
-                ("Date", formatdate(usegmt=True)),
-                ("Connection", "close"),
-                ("Content-Type", "text/plain; charset=utf-8"),
-                ("Content-Length", str(len(self.body))),
-                *self.headers,
-            ]
-        )
-        if self.status == http.HTTPStatus.SERVICE_UNAVAILABLE:
-            headers["Retry-After"] = RETRY_AFTER.decode()
-        return Response(self.status, http.HTTPStatus(self.status).phrase, headers, self.body).serialize()
+    @property
+    def answer(self) -> tuple[int, list[Header], bytes]:
+        """The HTTP response that says so, as the arguments of `ResponseWriter.start`."""
+        status, headers, content = plain(self.status, self.reason)
+        if status == _UPGRADE_REQUIRED:
+            # RFC 9110, 15.5.22: say what to upgrade to. RFC 6455, 4.4: say which version would do.
+            headers += ((b"upgrade", b"websocket"), (b"sec-websocket-version", b"13"))
+        return status, headers, content
 
 
 class Handshake:
     """A valid opening handshake that waits for its answer.
 
     Args:
-        request: the request as the HTTP core parsed it.
+        request: the request as the HTTP core parsed it, and told to be an upgrade: a GET of HTTP/1.1.
         origins: which pages may connect.
         max_size: bytes of a message, also of an inflated one, that the client may send.
 
@@ -106,7 +94,7 @@ class Handshake:
                 host = value.decode("latin-1")
         self.protocol = MessageProtocol([_DEFLATE], max_size)
         try:
-            self._response = self._negotiate(request)
+            self._response = self._negotiate()
             if not origins.allows(self.protocol.origin, host, request.scheme == "https"):
                 raise Refused(403, f"the origin {str(self.protocol.origin)[:_MAX_REASON]} may not connect")
         except Refused:
@@ -123,22 +111,17 @@ class Handshake:
             self._response.headers["Sec-WebSocket-Protocol"] = subprotocol
         return self._response.serialize()
 
-    def _negotiate(self, request: Request) -> Response:
-        if request.method != "GET":
-            raise Refused(405, "the method of a WebSocket handshake is GET", (("Allow", "GET"),))
-        if request.http_version != "1.1":
-            raise Refused(505, "a WebSocket handshake needs HTTP/1.1")
+    def _negotiate(self) -> Response:
         response = self.protocol.accept(HandshakeRequest("", self._headers))
-        if response.status_code == 101:
+        if response.status_code == _SWITCHING_PROTOCOLS:
             return response
+        status = response.status_code
         error = self.protocol.handshake_exc
         reason = str(error)[:_MAX_REASON] if isinstance(error, InvalidHandshake) else "the handshake failed"
         _forget_frames(error)
         if isinstance(error, InvalidHeader) and error.name.lower() == "sec-websocket-version":
-            # RFC 6455, 4.4: say which version would do. RFC 9110, 15.5.22: 426 names the protocol to upgrade to.
-            raise Refused(426, reason, (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")))
-        kept = [(name, value) for name, value in response.headers.raw_items() if name == "Upgrade"]
-        raise Refused(response.status_code, reason, kept)
+            status = _UPGRADE_REQUIRED
+        raise Refused(status, reason)
 
 
 def _forget_frames(error: BaseException | None) -> None:

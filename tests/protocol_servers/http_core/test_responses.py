@@ -147,6 +147,11 @@ def test_headers_about_the_connection_are_ours() -> None:
         assert b"\r\n" + name.lower() + b":" not in sent
 
 
+def test_a_426_says_what_to_upgrade_to() -> None:
+    sent = writer().start(426, [(b"Upgrade", b"TLS/1.0")])
+    assert b"\r\nconnection: upgrade\r\nupgrade: TLS/1.0\r\n" in sent
+
+
 def test_an_application_may_date_its_response() -> None:
     sent = writer().start(200, [(b"Date", b"Mon, 07 Nov 1994 08:49:37 GMT")])
     assert NOW not in sent
