@@ -6,7 +6,6 @@ import concurrent.futures
 import http.client
 import json
 import queue
-import shutil
 import socket
 import ssl
 import subprocess
@@ -27,7 +26,12 @@ Housing = Callable[..., Any]
 
 PATIENCE = 20  # seconds; a bound against hanging, never waited for
 
-curl_wanted = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl (Debian package curl)")
+curl_wanted = pytest.mark.usefixtures("curl_found")
+
+
+@pytest.fixture
+def curl_found(peer: Callable[[str], str]) -> None:
+    peer("curl")
 
 
 def curl(house: Any, path: str, *options: str) -> subprocess.CompletedProcess[bytes]:

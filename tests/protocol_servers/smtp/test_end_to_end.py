@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import smtplib
 import socket
 import ssl
@@ -164,7 +163,6 @@ def test_a_unix_socket(house: Any, tmp_path: Path) -> None:
     assert home.mails[0]["client"] == ["", 0]
 
 
-@pytest.mark.skipif(shutil.which("swaks") is None, reason="needs the Debian package swaks")
 @pytest.mark.parametrize(
     "options",
     [
@@ -177,7 +175,7 @@ def test_a_unix_socket(house: Any, tmp_path: Path) -> None:
     ],
     ids=lambda options: " ".join(options) or "plain",
 )
-def test_swaks(house: Any, certificate: Any, tmp_path: Path, options: list[str]) -> None:
+def test_swaks(house: Any, certificate: Any, tmp_path: Path, peer: Callable[[str], str], options: list[str]) -> None:
     picture = tmp_path / "picture.png"
     picture.write_bytes(bytes(range(256)) * 2000)
     received: list[bytes] = []
@@ -189,7 +187,7 @@ def test_swaks(house: Any, certificate: Any, tmp_path: Path, options: list[str])
         return {"accept": True}
 
     home = house(consume, certificate=str(certificate.certificate), key=str(certificate.key))
-    command = ["swaks", "--server", "127.0.0.1", "--port", str(home.port), "--timeout", str(PATIENCE)]
+    command = [peer("swaks"), "--server", "127.0.0.1", "--port", str(home.port), "--timeout", str(PATIENCE)]
     command += ["--from", "me@example.org", "--to", "you@example.org", "--h-Subject", "Hello"]
     command += [option.replace("FILE", str(picture)) for option in options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
