@@ -10,6 +10,7 @@ import ssl
 import struct
 import subprocess
 import threading
+from collections.abc import Callable
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
