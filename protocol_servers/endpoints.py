@@ -92,7 +92,8 @@ class Description:
             return StartError(f"{self.text}: port {port} on {host} is already in use")
         if error.errno == errno.EACCES:
             return StartError(f"{self.text}: no permission to listen on port {port} of {host}")
-        if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+        # asyncio from 3.13 on tries every address of the host, and tells by a text alone that none could be bound.
+        if error.errno in (errno.EADDRNOTAVAIL, None) or isinstance(error, socket.gaierror):
             return StartError(f"{self.text}: {host} is not an address of this machine")
         return StartError(f"{self.text}: {error.strerror or error}")
 
