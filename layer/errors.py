@@ -22,4 +22,13 @@ class MessageTooLarge(LayerError):
 
 
 class LayerUnavailable(LayerError):
-    """Tell that the layer is closed or out of reach. Nothing was sent that is known of."""
+    """Tell that the layer is closed or out of reach.
+
+    Attributes:
+        uncertain: Whether what was asked for may have been done: the connection was lost after it had left. A send
+            that may have arrived is never repeated; whoever counts losses counts it.
+    """
+
+    def __init__(self, reason: str = "the channel layer is out of reach", *, uncertain: bool = False) -> None:
+        super().__init__(reason)
+        self.uncertain = uncertain
