@@ -3,7 +3,7 @@
 import logging
 from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -49,7 +49,12 @@ class Callbacks(NamedTuple):
 class Inbox(ABC):
     """An open inbox. All its methods are called, and all its callbacks run, on its loop's thread.
 
-    An engine writes `_transmit`, `_snapshot`, `listening` and `_shut`, and hands what it takes to `_arrived`.
+    An engine writes `_transmit`, `listening` and `_shut`, and hands what it takes to `_arrived`.
+
+    Attributes:
+        name: The inbox, ending in `!`.
+        stats: Named counters: `in_doubt`, sends of which nobody knows whether they arrived, `outages`, and others of
+            the engine's own.
     """
 
     def __init__(self, layer: "Layer", name: str, loop: AbstractEventLoop, callbacks: Callbacks, lasting: bool) -> None:
@@ -59,6 +64,7 @@ class Inbox(ABC):
         self._loop = loop
         self._callbacks = callbacks
         self._lasting = lasting
+        self.stats: Counter[str] = Counter()
         self._membership = Membership()
         self._gone: OrderedDict[str, None] = OrderedDict()
         self._calls: list[Call] = []
@@ -71,10 +77,6 @@ class Inbox(ABC):
     @abstractmethod
     def _transmit(self, calls: list[Call], thens: list[Then | None]) -> None:
         """Run operations in order, and give their outcomes to `_settle`, now or later."""
-
-    @abstractmethod
-    def _snapshot(self) -> Snapshot:
-        """Ask the store for the members this inbox has."""
 
     @abstractmethod
     def listening(self) -> Mapping[str, bool]:
@@ -147,8 +149,7 @@ class Inbox(ABC):
         back. A group message for a name the server does not know means that such an add came too late: call this
         again.
         """
-        for group, sequence in self._membership.remove(name):
-            self._leave(group, name, sequence)
+        self._undo(name)
         if not self._lasting:
             self._gone[name] = None
             if len(self._gone) > _GONE:
@@ -195,20 +196,34 @@ class Inbox(ABC):
         if then is not None:
             self._loop.call_soon(self._run, then, outcome)
 
-    def _arrived(self, elements: list[Element]) -> None:
-        """Apply the notes among what was taken, and hand over the rest."""
-        taken = self._membership.apply(elements, self._snapshot)
+    def _load(self, snapshot: Snapshot) -> None:
+        """Begin again from the members the store has, without those whose connection is closed."""
+        self._membership.load(snapshot)
+        for local in self._membership.known(self._gone):
+            self._undo(local)
+
+    def _arrived(self, elements: list[Element]) -> list[Element] | None:
+        """Apply the notes among what was taken, and hand over the rest.
+
+        Returns:
+            None; after a note that the memberships have to be loaded anew: what came after it, which has to arrive
+            again once a snapshot that is asked for from now on was given to `_load`.
+        """
+        taken = self._membership.follow(elements)
         for element in taken.added:
-            local, (group, sequence) = element[3], element[5]
-            if local in self._gone:
-                self._membership.remove(local)
-                self._leave(group, local, sequence)
+            if element[3] in self._gone:
+                self._undo(element[3])
         items = [InboxItem(group, locals_, unpack(element[4])) for group, locals_, element in taken.messages]
         if items:
             self._run(self._callbacks.receive, items)
         if self._callbacks.credit is not None:
             for credit in taken.credits:
                 self._run(self._callbacks.credit, *credit)
+        return taken.rest
+
+    def _undo(self, local: str) -> None:
+        for group, sequence in self._membership.remove(local):
+            self._leave(group, local, sequence)
 
     def _leave(self, group: str, local: str, sequence: int) -> None:
         self._enqueue(("group_leave", (group, self.name, local, sequence)), None)

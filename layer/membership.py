@@ -16,11 +16,13 @@ class Taken(NamedTuple):
         messages: (group or None, local parts it is for, element).
         credits: (single-reader channel, local part, chunks that were taken).
         added: The ADD notes that were applied.
+        rest: What came after a RELOAD note, to be followed once a snapshot is loaded; None if there was no such note.
     """
 
     messages: list[tuple[str | None, tuple[str, ...], Element]]
     credits: list[tuple[str, str, int]]
     added: list[Element]
+    rest: list[Element] | None
 
 
 class Membership:
@@ -33,6 +35,7 @@ class Membership:
     def __init__(self) -> None:
         self._groups: dict[str, dict[str, int]] = {}
         self._of: dict[str, set[str]] = {}
+        self._infos: dict[tuple[str, str], Any] = {}  # packed, of those members that have one
         self._upto = 0  # notes up to this sequence number are contained in what was loaded
         self._newest = 0  # no member was added later than this
 
@@ -40,10 +43,26 @@ class Membership:
         """Begin again from the members the store has; notes that it already contains will be ignored."""
         self._groups.clear()
         self._of.clear()
+        self._infos.clear()
         self._upto, members = snapshot
         self._newest = self._upto
-        for group, local, sequence, _ in members:
-            self._add(group, local, sequence)
+        for group, local, sequence, info in members:
+            self._add(group, local, sequence, info)
+
+    def members(self) -> list[tuple[str, str, Any]]:
+        """Return each group, member and packed info (or None)."""
+        infos = self._infos
+        return [
+            (group, local, infos.get((group, local))) for group, members in self._groups.items() for local in members
+        ]
+
+    def known(self, locals_: Iterable[str]) -> list[str]:
+        """Return those of these local parts that are in any group."""
+        return list(self._of.keys() & locals_)
+
+    def sequence(self, group: str, local: str) -> int | None:
+        """Return the sequence number a member was added under; None if it is no member."""
+        return self._groups.get(group, {}).get(local)
 
     def remove(self, local: str) -> list[tuple[str, int]]:
         """Take a local part out of all its groups; return each group with the sequence number it was added under."""
@@ -58,29 +77,47 @@ class Membership:
         Args:
             reload: Asks the store for a snapshot.
         """
-        taken = Taken([], [], [])
+        taken = self.follow(elements)
+        if taken.rest is None:
+            return taken
+        self.load(reload())
+        further = self.follow(taken.rest)
+        return Taken(
+            taken.messages + further.messages, taken.credits + further.credits, taken.added + further.added, None
+        )
+
+    def follow(self, elements: Iterable[Element]) -> Taken:
+        """Go through elements in the order in which they were taken, up to a RELOAD note.
+
+        One snapshot, asked for from then on, serves all RELOAD notes among the elements.
+        """
+        messages: list[tuple[str | None, tuple[str, ...], Element]] = []
+        credits: list[tuple[str, str, int]] = []
+        added: list[Element] = []
+        elements = iter(elements)
         for element in elements:
             kind, name, extra = element[2], element[3], element[5]
             if kind == MESSAGE:
-                taken.messages.append((None, (name,), element))
+                messages.append((None, (name,), element))
             elif kind == GROUP:
                 members = self._members(name, *extra)
                 if members:
-                    taken.messages.append((name, members, element))
+                    messages.append((name, members, element))
             elif kind == PART:
-                taken.messages.append((name, extra, element))
+                messages.append((name, extra, element))
             elif kind == CREDIT:
-                taken.credits.append((extra[0], name, extra[1]))
+                credits.append((extra[0], name, extra[1]))
             elif kind == RELOAD:
-                self.load(reload())
+                rest = [element for element in elements if element[2] != RELOAD]
+                return Taken(messages, credits, added, rest)
             elif extra[1] > self._upto:
                 if kind == ADD:
                     self._newest = extra[1]
-                    self._add(extra[0], name, extra[1])
-                    taken.added.append(element)
+                    self._add(extra[0], name, extra[1], element[4])
+                    added.append(element)
                 elif kind == DISCARD:
                     self._discard(extra[0], name)
-        return taken
+        return Taken(messages, credits, added, None)
 
     def _members(self, group: str, sequence: int, excluded: tuple[str, ...] | None) -> tuple[str, ...]:
         """Return who gets a message that was sent to a group after the change `sequence`."""
@@ -93,14 +130,19 @@ class Membership:
                 members.pop(local, None)
         return tuple(members)
 
-    def _add(self, group: str, local: str, sequence: int) -> None:
+    def _add(self, group: str, local: str, sequence: int, info: Any) -> None:
         self._groups.setdefault(group, {})[local] = sequence
         self._of.setdefault(local, set()).add(group)
+        if info is None:
+            self._infos.pop((group, local), None)
+        else:
+            self._infos[group, local] = info
 
     def _discard(self, group: str, local: str) -> None:
         members = self._groups.get(group)
         if members is None or members.pop(local, None) is None:
             return
+        self._infos.pop((group, local), None)
         if not members:
             del self._groups[group]
         groups = self._of[local]

@@ -15,7 +15,7 @@ from .calls import Call
 from .delivery import Delivery
 from .errors import LayerError, LayerUnavailable
 from .inbox import Callbacks, Inbox, Then
-from .membership import Membership, Snapshot, spread
+from .membership import Membership, spread
 from .options import from_mapping
 from .reader import Reader, Wanted
 from .store import Store
@@ -152,6 +152,8 @@ class MemoryLayer(Layer):
 class _MemoryReader(Reader):
     """Takes from the store, and sleeps until somebody puts something there."""
 
+    _layer: MemoryLayer
+
     def __init__(self, layer: MemoryLayer) -> None:
         super().__init__()
         self._layer = layer
@@ -267,17 +269,16 @@ class _MemoryInbox(Inbox):
             self._timer = None
         if due is not None:
             self._timer = self._loop.call_later(due, self._drain)
-        if elements:
-            self._arrived(elements)
+        while elements:
+            rest = self._arrived(elements)
+            if rest is not None:
+                self._load(self._layer._call(("snapshot", (self.name,))))
+            elements = rest or []
         if not emptied:
             self._loop.call_soon(self._drain)
 
     def _transmit(self, calls: list[Call], thens: list[Then | None]) -> None:
         self._settle(thens, self._layer._run(calls))
-
-    def _snapshot(self) -> Snapshot:
-        snapshot: Snapshot = self._layer._call(("snapshot", (self.name,)))
-        return snapshot
 
     async def _shut(self) -> None:
         self._stop()
