@@ -1,6 +1,6 @@
 """Operations that leave together."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .calls import Call
@@ -95,6 +95,19 @@ class Batch:
             For each operation what its `Layer` method returns, or the LayerError it raises; one that fails does not
             stop the others.
         """
-        calls, self.calls = self.calls, []
-        results = iter(self._layer._run([call for call, _ in calls if call is not None]))
-        return [value if call is None else next(results) for call, value in calls]
+        calls, outcomes = self.hand_over()
+        return outcomes(self._layer._run(calls))
+
+    def hand_over(self) -> tuple[list[Call], Callable[[Sequence[Any]], list[Any]]]:
+        """Become empty, and leave the running to a reader of the same layer; see `Reader.receive_batch`.
+
+        Returns:
+            The calls of the store, and what makes the outcomes that `run` returns out of theirs.
+        """
+        operations, self.calls = self.calls, []
+
+        def outcomes(results: Sequence[Any]) -> list[Any]:
+            left = iter(results)
+            return [value if call is None else next(left) for call, value in operations]
+
+        return [call for call, _ in operations if call is not None], outcomes

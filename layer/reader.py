@@ -1,11 +1,16 @@
 """One thread's place to receive at."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import names
+from .batch import Batch
+from .calls import Call
 from .delivery import Delivery
+
+if TYPE_CHECKING:
+    from .base import Layer
 
 _REMEMBERED = 64
 
@@ -20,8 +25,11 @@ class Wanted(NamedTuple):
 class Reader(ABC):
     """Receives for one thread, and remembers where the rotation over its channels stands.
 
-    A reader belongs to one thread; only `wake` may be called from others. An engine writes `_take` and `wake`.
+    A reader belongs to one thread; only `wake` may be called from others. An engine sets `_layer`, writes `_take` and
+    `wake`, and `_flush_and_take` where one round trip does for both.
     """
+
+    _layer: "Layer"
 
     def __init__(self) -> None:
         self._wanted: dict[tuple[str, ...], Wanted] = {}
@@ -42,7 +50,31 @@ class Reader(ABC):
         inbox, in the order in which it was taken.
         """
 
-    def receive_batch(self, channels: Iterable[str], limit: int = 1, timeout: float | None = 0) -> list[Delivery]:
+    def _flush_and_take(
+        self,
+        calls: Sequence[Call],
+        settle: Callable[[Sequence[Any]], None],
+        wanted: Wanted,
+        start: int,
+        limit: int,
+        timeout: float | None,
+    ) -> list[Delivery]:
+        """Run calls, hand their outcomes to `settle`, once, and only then wait, as `_take` does.
+
+        What is raised before `settle` was called is the outcome of all of them.
+        """
+        settle(self._layer._run(calls))
+        return self._take(wanted, start, limit, timeout)
+
+    def receive_batch(
+        self,
+        channels: Iterable[str],
+        limit: int = 1,
+        timeout: float | None = 0,
+        *,
+        flush: Batch | None = None,
+        flushed: Callable[[list[Any]], None] | None = None,
+    ) -> list[Delivery]:
         """Take up to `limit` messages from the first channel that has any.
 
         Each call begins one channel further: with n busy channels each is served within n calls.
@@ -51,12 +83,16 @@ class Reader(ABC):
             channels: What to receive from; an inbox by its name up to and with the `!`.
             limit: How many messages at most.
             timeout: Seconds to wait for the first one; None: for ever.
+            flush: What is to be sent before: it is run first, in the same round trip where the engine can, and empty
+                afterwards. Also after `wake()`.
+            flushed: Called with what `flush.run()` would have returned, once, before anything is waited for, and also
+                where the layer is away. It must not raise.
 
         Returns:
             The deliveries; none after the timeout, or after `wake()`.
 
         Raises:
-            TypeError: `channels` is empty or holds a name that cannot be received from.
+            TypeError: `channels` is empty or holds a name that cannot be received from; `flush` was not run.
             LayerUnavailable: The layer is closed or out of reach.
         """
         key = channels if type(channels) is tuple else _list(channels)
@@ -67,7 +103,37 @@ class Reader(ABC):
             raise ValueError(f"limit must be 1 or more, not {limit!r}")
         turn = self._turns[key]
         self._turns[key] = turn + 1 if turn + 1 < len(key) else 0
-        return self._take(wanted, turn, limit, timeout)
+        if flush is None:
+            return self._take(wanted, turn, limit, timeout)
+        return self._flushing(flush, flushed, wanted, turn, limit, timeout)
+
+    def _flushing(
+        self,
+        flush: Batch,
+        flushed: Callable[[list[Any]], None] | None,
+        wanted: Wanted,
+        start: int,
+        limit: int,
+        timeout: float | None,
+    ) -> list[Delivery]:
+        calls, outcomes = flush.hand_over()
+        settled = False
+
+        def settle(results: Sequence[Any]) -> None:
+            nonlocal settled
+            settled = True
+            if flushed is not None:
+                flushed(outcomes(results))
+
+        if not calls:
+            settle(calls)
+            return self._take(wanted, start, limit, timeout)
+        try:
+            return self._flush_and_take(calls, settle, wanted, start, limit, timeout)
+        except Exception as error:
+            if not settled:
+                settle([error] * len(calls))
+            raise
 
     def _check(self, channels: tuple[str, ...]) -> Wanted:
         if not channels:

@@ -8,7 +8,7 @@ It holds for any engine and knows none. Times are short, so that an engine on a 
 
 import pytest
 
-for _part in ("bodies", "delays", "groups", "inboxes", "messages", "queues", "state", "threads"):
+for _part in ("bodies", "delays", "flushes", "groups", "inboxes", "messages", "queues", "state", "threads"):
     pytest.register_assert_rewrite(f"{__name__}.{_part}")
 
 from .suite import LayerConformance  # noqa: E402

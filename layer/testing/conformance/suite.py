@@ -2,6 +2,7 @@
 
 from .bodies import Bodies
 from .delays import Delays
+from .flushes import Flushes
 from .groups import Groups
 from .inboxes import Inboxes
 from .messages import Messages
@@ -10,5 +11,5 @@ from .state import State
 from .threads import Threads
 
 
-class LayerConformance(Messages, Queues, Delays, Bodies, Groups, Inboxes, State, Threads):
+class LayerConformance(Messages, Queues, Flushes, Delays, Bodies, Groups, Inboxes, State, Threads):
     """All parts of the suite. Subclass it and set `subject_class`."""
