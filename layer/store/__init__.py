@@ -13,7 +13,7 @@ from .agenda import Agenda
 from .groups import Groups
 from .letters import Letters
 from .listeners import Listeners
-from .queues import Queues
+from .queues import ELEMENT_BYTES, Queues
 from .state import State
 
 __all__ = ["Store"]
@@ -79,6 +79,13 @@ class Store:
             "group_dropped_count": self.groups.dropped,
             "dead_letters_dropped_count": self.letters.dropped,
         }
+
+    def size(self) -> int:
+        """Return about how many bytes the store takes. It looks at all that it holds."""
+        _, waiting = self.queues.held()
+        members, infos = self.groups.held()
+        entries = members + len(self.state) + len(self.letters)
+        return waiting + infos + self.state.size() + self.letters.size() + ELEMENT_BYTES * entries
 
     def flush(self) -> None:
         """Drop messages, groups, state and dead letters. Leases and announcements stay: they tell of processes."""

@@ -258,6 +258,21 @@ class Groups:
             for local, (sequence, info) in self._groups[group].inboxes[name].items()
         ]
 
+    def holds(self, name: str, holder: str) -> bool:
+        """Tell whether somebody has the lease of an inbox."""
+        inbox = self._inboxes.get(name)
+        return inbox is not None and inbox.holder == holder and inbox.lease is not None and inbox.lease > self._clock()
+
+    def held(self) -> tuple[int, int]:
+        """Return how many members there are, and how many bytes their infos have."""
+        infos = [
+            member.info if isinstance(member, _Plain) else member[1]
+            for group in self._groups.values()
+            for members in (group.plain, *group.inboxes.values())
+            for member in members.values()
+        ]
+        return len(infos), sum(len(info) for info in infos if info is not None)
+
     def flush(self) -> None:
         """Drop all groups; leases stay, and whoever has one is told."""
         now = self._clock()

@@ -37,6 +37,9 @@ class Letters:
         self._bytes = 0
         self.dropped = 0
 
+    def __len__(self) -> int:
+        return len(self._letters)
+
     def add(self, id: str, channel: str, body: bytes, reason: str, traceback: str, tries: int) -> str:
         """Keep a letter; return its id."""
         now = self._clock()
@@ -52,6 +55,10 @@ class Letters:
         """Return all letters, oldest first: (id, channel, body, reason, traceback, tries, time)."""
         self._forget(self._clock())
         return [tuple(letter[1:]) for letter in self._letters]
+
+    def size(self) -> int:
+        """Return about how many bytes the letters take."""
+        return self._bytes
 
     def flush(self) -> None:
         """Drop all letters."""

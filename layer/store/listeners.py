@@ -7,6 +7,42 @@ LEASE = 15.0
 HEARD = 60.0
 
 
+class Heard:
+    """Channels that count as listened to. Heard under one lock or by one thread, read by any without a lock.
+
+    Args:
+        clock: Seconds, never going back.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        # Channel → (whether in order, until when), and what listening() made of it: each replaced as a whole, so that
+        # they can be read without a lock.
+        self._heard: dict[str, tuple[bool, float]] = {}
+        self._made: tuple[object, Mapping[str, bool], float] = (None, {}, 0.0)
+
+    def hear(self, channels: Mapping[str, tuple[bool, float]]) -> None:
+        """Remember channels → (whether in order, for how many seconds); others stay as long as they would."""
+        now = self._clock()
+        heard = {channel: entry for channel, entry in self._heard.items() if entry[1] > now}
+        self._heard = heard | {channel: (bool(ordered), now + left) for channel, (ordered, left) in channels.items()}
+
+    def left(self) -> dict[str, tuple[bool, float]]:
+        """Return what another process has to `hear` to know the same."""
+        now = self._clock()
+        return {channel: (ordered, until - now) for channel, (ordered, until) in self._heard.items() if until > now}
+
+    def listening(self) -> Mapping[str, bool]:
+        """Return the channels that are still listened to → whether in order; cheap, safe from any thread."""
+        heard, made, now = self._heard, self._made, self._clock()
+        if made[0] is not heard or made[2] <= now:
+            live = {channel: entry for channel, entry in heard.items() if entry[1] > now}
+            until = min((entry[1] for entry in live.values()), default=float("inf"))
+            view = MappingProxyType({channel: ordered for channel, (ordered, _) in live.items()})
+            made = self._made = (heard, view, until)
+        return made[1]
+
+
 class Listeners:
     """Announcements of workers and servers.
 
@@ -17,10 +53,9 @@ class Listeners:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._listeners: dict[str, tuple[bytes, float]] = {}
-        # Channel → (whether in order, until when), and what listening() made of it: each replaced as a whole, so that
-        # they can be read without a lock.
-        self._heard: dict[str, tuple[bool, float]] = {}
-        self._made: tuple[object, Mapping[str, bool], float] = (None, {}, 0.0)
+        self._heard = Heard(clock)
+        self.listening = self._heard.listening
+        self.heard = self._heard.left
 
     def announce(self, listener: str, info: bytes | None, channels: Mapping[str, bool]) -> None:
         """Renew a listener and the channels it listens to; info None: it goes."""
@@ -30,20 +65,9 @@ class Listeners:
             self._listeners.pop(listener, None)
             return
         self._listeners[listener] = (info, now + LEASE)
-        heard = {channel: entry for channel, entry in self._heard.items() if entry[1] > now}
-        self._heard = heard | {channel: (bool(ordered), now + HEARD) for channel, ordered in channels.items()}
+        self._heard.hear({channel: (ordered, HEARD) for channel, ordered in channels.items()})
 
     def all(self) -> dict[str, bytes]:
         """Return the packed info of each live listener."""
         now = self._clock()
         return {name: info for name, (info, until) in self._listeners.items() if until > now}
-
-    def listening(self) -> Mapping[str, bool]:
-        """Return channels announced within the last HEARD seconds → whether in order; cheap, safe from any thread."""
-        heard, made, now = self._heard, self._made, self._clock()
-        if made[0] is not heard or made[2] <= now:
-            live = {channel: entry for channel, entry in heard.items() if entry[1] > now}
-            until = min((entry[1] for entry in live.values()), default=float("inf"))
-            view = MappingProxyType({channel: ordered for channel, (ordered, _) in live.items()})
-            made = self._made = (heard, view, until)
-        return made[1]

@@ -82,15 +82,22 @@ class Queue:
                 self._soonest = deadline
         self.items.appendleft(element)
 
-    def take(self, limit: int, now: float) -> list[Element]:
-        """Take the first elements that have not expired, dropping those before them that have."""
+    def take(self, limit: int, now: float, enough: float = _FOREVER) -> list[Element]:
+        """Take the first elements that have not expired, dropping those before them that have.
+
+        Args:
+            enough: Bytes of messages after which no more are taken.
+        """
         items = self.items
         taken: list[Element] = []
+        least = self.size - enough
         while items and len(taken) < limit:
             element = items.popleft()
             if element[2] <= PART:
                 self.used -= 1
                 self.size -= len(element[4])
+                if self.size <= least:
+                    limit = 0
             if element[0] > now or self.single:
                 taken.append(element)
         return taken

@@ -13,6 +13,7 @@ from .queue import Queue
 
 _FOREVER = float("inf")
 SWEEP = 60.0  # how often a queue is looked at that nobody takes from
+ELEMENT_BYTES = 300  # what a held message or entry takes beyond its body, about
 _RETIRED = 1000  # counts of queues that are gone, kept for statistics
 
 
@@ -34,6 +35,7 @@ class Queues:
         self._watched = watched
         self._notify = notify
         self._queues: dict[str, Queue] = {}
+        self.accepted = 0  # how many messages were ever put
         self._once: dict[tuple[str, str], float] = {}
         self._retired: OrderedDict[str, tuple[Meter, Meter]] = OrderedDict()
         self._sent = 0  # what queues that are gone had counted
@@ -113,6 +115,7 @@ class Queues:
         else:
             queue.append((now + expiry, now, MESSAGE, local, body, None))
         queue.sent.count += 1
+        self.accepted += 1
         if once is not None:
             self._mark((name, once), now + window)
         if name in self._watched:
@@ -136,6 +139,7 @@ class Queues:
             queue.life = element[0] - now
         queue.append(element)
         queue.sent.count += 1
+        self.accepted += 1
         if name in self._watched:
             self._notify(name)
         return True
@@ -162,8 +166,13 @@ class Queues:
         queue.promote(self._clock())
         return queue.cancel(key)
 
-    def take(self, names: Sequence[str], start: int, limit: int) -> tuple[str, float, list[Element]] | None:
+    def take(
+        self, names: Sequence[str], start: int, limit: int, enough: float = _FOREVER
+    ) -> tuple[str, float, list[Element]] | None:
         """Take up to `limit` elements from the first queue, from `names[start]` on and around, that has any.
+
+        Args:
+            enough: Bytes of messages after which no more are taken.
 
         Returns:
             (queue, time now, elements), or None if all are empty.
@@ -183,7 +192,7 @@ class Queues:
                 queue.promote(now)
             if not queue.items:
                 continue
-            taken = queue.take(limit, now)
+            taken = queue.take(limit, now, enough)
             if taken:
                 if queue.single:
                     queue.deadline = now + queue.life
@@ -200,6 +209,7 @@ class Queues:
             queue = self._open(name, now)
         if queue.single:
             queue.trim(now)
+        self.accepted += len(elements)
         for element in reversed(elements):
             queue.prepend(element)
             if queue.single and queue.life == _FOREVER:
@@ -253,6 +263,13 @@ class Queues:
         self._sent = self._full = 0
         self._all_sent = Meter(self._clock())
         self._all_full = Meter(self._clock())
+
+    def held(self) -> tuple[int, int]:
+        """Return how many messages and notes are held, and about how many bytes they take."""
+        now = self._clock()
+        live = [queue for name in list(self._queues) if (queue := self._live(name, now)) is not None]
+        count = sum(len(queue.items) + len(queue.delayed) for queue in live)
+        return count, sum(queue.size for queue in live) + ELEMENT_BYTES * count
 
     def statistics(self) -> dict[str, Any]:
         """Return the ASGI 1.x statistics over all queues."""

@@ -82,6 +82,10 @@ class State:
         entry.version = next(self._versions)
         return entry.value
 
+    def size(self) -> int:
+        """Return how many bytes the values have, the counters none."""
+        return sum(len(entry.value) for entry in self._entries.values() if isinstance(entry.value, bytes))
+
     def flush(self) -> None:
         """Forget everything; versions go on."""
         self._entries.clear()

@@ -1,0 +1,190 @@
+"""Which calls of the store a client may make, and with what: a client that is wrong must not harm the store.
+
+Looking at every argument of every call would cost as much as the call. The types of a call's arguments are looked at
+as a whole instead, in a set of those that were found right before; only numbers are looked at each time, since NaN
+would break the order that heaps stand in.
+"""
+
+from collections.abc import Callable
+from types import NoneType
+from typing import Any
+
+from ..store.element import MESSAGE
+from .frames import FrameError
+
+_STR = frozenset((str,))
+_BYTES = frozenset((bytes,))
+_INT = frozenset((int,))
+_BOOL = frozenset((bool,))
+_NUMBER = frozenset((int, float))
+_TUPLE = frozenset((tuple,))
+_DICT = frozenset((dict,))
+_NONE = frozenset((NoneType,))
+_MAYBE_STR, _MAYBE_BYTES, _MAYBE_INT = _STR | _NONE, _BYTES | _NONE, _INT | _NONE
+
+_MAX_QUEUES = 4096  # that one TAKE may name
+
+Check = Callable[[Any], bool]
+
+
+def _elements(elements: Any) -> bool:
+    """Tell whether these are elements a reader may put back: messages to one receiver each."""
+    return all(
+        type(element) is tuple
+        and len(element) == 6
+        and type(element[0]) in _NUMBER
+        and type(element[1]) in _NUMBER
+        and element[0] >= 0
+        and element[1] >= 0
+        and element[2] == MESSAGE
+        and type(element[3]) is str
+        and type(element[4]) is bytes
+        and element[5] is None
+        for element in elements
+    )
+
+
+def _excluded(names: Any) -> bool:
+    return all(
+        type(queue) is str and type(locals_) is tuple and all(type(local) is str for local in locals_)
+        for queue, locals_ in names.items()
+    )
+
+
+def _channels(channels: Any) -> bool:
+    return all(type(name) is str and type(ordered) is bool for name, ordered in channels.items())
+
+
+def _any_number(number: Any) -> bool:
+    return bool(number == number)
+
+
+class _Form:
+    """What the arguments of one call look like.
+
+    Args:
+        types: The types each argument may have.
+        required: How many there are at least.
+        looks: Further checks, by the position of the argument.
+        stores: Whether the call makes the store hold more.
+    """
+
+    def __init__(
+        self, *types: frozenset[type], required: int | None = None, looks: dict[int, Check] | None = None,
+        stores: bool = False,
+    ) -> None:  # fmt: skip
+        self.stores = stores
+        self.right: set[tuple[type, ...]] = set()
+        self._types = types
+        self._required = len(types) if required is None else required
+        self.looks = looks or {}
+        # Seconds, counts and sizes: nothing below zero, and no NaN
+        self.numbers = [index for index, each in enumerate(types) if each == _NUMBER and index not in self.looks]
+
+    def learn(self, types: tuple[type, ...]) -> bool:
+        """Tell whether arguments of these types are right, and remember that they are."""
+        fits = self._required <= len(types) <= len(self._types) and all(
+            kind in each for kind, each in zip(types, self._types, strict=False)
+        )
+        if fits:
+            self.right.add(types)
+        return fits
+
+
+_LIFE = (_NUMBER, _INT, _MAYBE_INT)  # group_expiry, capacity, max_bytes
+
+_FORMS: dict[str, _Form] = {
+    "put": _Form(
+        _STR, _STR, _BYTES, _NUMBER, _INT, _MAYBE_INT, _NUMBER, _MAYBE_STR, _MAYBE_STR, _NUMBER, _MAYBE_STR, _BOOL,
+        required=6, stores=True,
+    ),
+    "cancel": _Form(_STR, _STR),
+    "put_back": _Form(_STR, _TUPLE, looks={1: _elements}),
+    "peek": _Form(_STR, _INT, looks={1: lambda limit: 0 <= limit < 1 << 31}),
+    "purge": _Form(_STR),
+    "channel_statistics": _Form(_STR),
+    "statistics": _Form(),
+    "group_add": _Form(_STR, _STR, _STR, _MAYBE_BYTES, *_LIFE, stores=True),
+    "group_discard": _Form(_STR, _STR, _STR),
+    "group_leave": _Form(_STR, _STR, _STR, _INT),
+    "group_members": _Form(_STR),
+    "send_group": _Form(_STR, _BYTES, _NUMBER, _DICT, looks={3: _excluded}, stores=True),
+    "lease": _Form(_STR, _STR, _NUMBER, _BOOL, *_LIFE),
+    "renew": _Form(_STR, _STR, _NUMBER, looks={2: _any_number}),
+    "release": _Form(_STR, _STR),
+    "attach": _Form(_STR, _STR, *_LIFE),
+    "get_state": _Form(_STR),
+    "put_state": _Form(_STR, _BYTES, _NUMBER, _MAYBE_INT, stores=True),
+    "delete_state": _Form(_STR),
+    "increment_state": _Form(_STR, _NUMBER, stores=True),
+    "announce": _Form(_STR, _MAYBE_BYTES, _DICT, looks={2: _channels}, stores=True),
+    "listeners": _Form(),
+    "dead_letter": _Form(_STR, _STR, _BYTES, _STR, _STR, _INT, stores=True),
+    "dead_letters": _Form(),
+    "flush": _Form(),
+    "heard": _Form(),
+}  # fmt: skip
+
+STORING = frozenset(name for name, form in _FORMS.items() if form.stores)
+
+
+def check(name: Any, arguments: Any) -> None:
+    """Refuse a call that the store must not see.
+
+    Raises:
+        FrameError: There is no such call, or an argument is wrong.
+    """
+    form = _FORMS.get(name) if type(name) is str else None
+    if form is None or type(arguments) is not tuple:
+        raise FrameError(f"no call of the bus: {name!r:.60}")
+    types = tuple(map(type, arguments))
+    if types not in form.right and not form.learn(types):
+        raise FrameError(f"{name}: wrong arguments: {', '.join(kind.__name__ for kind in types[:20])}")
+    count = len(arguments)
+    for index in form.numbers:
+        if index >= count:
+            break
+        if not arguments[index] >= 0:
+            raise FrameError(f"{name}: {arguments[index]!r} is out of range")
+    for index, look in form.looks.items():
+        if not look(arguments[index]):
+            raise FrameError(f"{name}: argument {index + 1} is wrong")
+
+
+class Take:
+    """A credit: who may be given how many elements, and of which queues."""
+
+    __slots__ = ("attaches", "holder", "id", "limit", "queues", "session", "start", "wait")
+
+    def __init__(self, session: Any, parts: tuple[Any, ...]) -> None:
+        """Read a TAKE frame.
+
+        Raises:
+            FrameError: It is none.
+        """
+        try:
+            _, self.id, self.queues, self.start, self.limit, self.wait, self.attaches, self.holder = parts
+        except ValueError:
+            raise FrameError("TAKE: wrong number of parts") from None
+        self.session = session
+        if not (
+            type(self.id) is int
+            and type(self.queues) is tuple
+            and 0 < len(self.queues) <= _MAX_QUEUES
+            and all(type(queue) is str for queue in self.queues)
+            and type(self.start) is int
+            and 0 <= self.start < len(self.queues)
+            and type(self.limit) is int
+            and 0 < self.limit
+            and type(self.wait) is bool
+            and type(self.attaches) is tuple
+            and (self.holder is None or (type(self.holder) is str and len(self.queues) == 1 and not self.attaches))
+        ):
+            raise FrameError("TAKE: wrong parts")
+        attached = []
+        for each in self.attaches:
+            check("attach", each)
+            attached.append(each[0])
+        inboxes = [queue for queue in self.queues if queue.endswith("!")]
+        if self.holder is None and attached != inboxes:
+            raise FrameError("TAKE: an inbox is read with its attach, or by its holder")
