@@ -60,16 +60,27 @@ class Membership:
         """Return those of these local parts that are in any group."""
         return list(self._of.keys() & locals_)
 
-    def sequence(self, group: str, local: str) -> int | None:
-        """Return the sequence number a member was added under; None if it is no member."""
-        return self._groups.get(group, {}).get(local)
-
     def remove(self, local: str) -> list[tuple[str, int]]:
         """Take a local part out of all its groups; return each group with the sequence number it was added under."""
         left = [(group, self._groups[group][local]) for group in self._of.get(local, ())]
         for group, _ in left:
-            self._discard(group, local)
+            self.discard(group, local)
         return left
+
+    def discard(self, group: str, local: str) -> int | None:
+        """Take a local part out of one group; return the sequence number it was added under, None if it was not in."""
+        members = self._groups.get(group)
+        sequence = None if members is None else members.pop(local, None)
+        if members is None or sequence is None:
+            return None
+        self._infos.pop((group, local), None)
+        if not members:
+            del self._groups[group]
+        groups = self._of[local]
+        groups.discard(group)
+        if not groups:
+            del self._of[local]
+        return sequence
 
     def apply(self, elements: Iterable[Element], reload: Callable[[], Snapshot]) -> Taken:
         """Go through elements in the order in which they were taken.
@@ -116,7 +127,7 @@ class Membership:
                     self._add(extra[0], name, extra[1], element[4])
                     added.append(element)
                 elif kind == DISCARD:
-                    self._discard(extra[0], name)
+                    self.discard(extra[0], name)
         return Taken(messages, credits, added, None)
 
     def _members(self, group: str, sequence: int, excluded: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -137,18 +148,6 @@ class Membership:
             self._infos.pop((group, local), None)
         else:
             self._infos[group, local] = info
-
-    def _discard(self, group: str, local: str) -> None:
-        members = self._groups.get(group)
-        if members is None or members.pop(local, None) is None:
-            return
-        self._infos.pop((group, local), None)
-        if not members:
-            del self._groups[group]
-        groups = self._of[local]
-        groups.discard(group)
-        if not groups:
-            del self._of[local]
 
 
 def spread(inbox: str, taken: Taken, limit: int, now: float) -> tuple[list[Delivery], list[Element]]:

@@ -48,6 +48,9 @@ class Listeners:
 
     A listener is gone LEASE seconds after it last announced itself; a channel counts as listened to for HEARD
     seconds, so that a restart of the workers is not noticed.
+
+    Attributes:
+        listening: Tells the channels that were announced within the last HEARD seconds; see `Heard.listening`.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:

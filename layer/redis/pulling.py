@@ -1,0 +1,146 @@
+"""Taking what comes into one inbox: over a connection of its own, on which a BLMPOP always waits."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import hiredis
+
+from ..errors import LayerUnavailable
+from ..store.element import PART, Element
+from ..store.listeners import Heard
+from .elements import HEARD, decode
+
+if TYPE_CHECKING:
+    from .commands import Commands
+    from .stream import Stream
+
+BLOCK = 5.0  # seconds a BLMPOP waits
+_BATCH = 256
+
+
+class Puller:
+    """Pulls an inbox, until it is told to hold.
+
+    Args:
+        stream: The connection; its owner tells by `resume` that it is there.
+        commands: Makes the commands.
+        inbox: What to pull.
+        heard: Learns which channels are listened to.
+        stats: Counts `expired` and `unreadable` elements.
+        took: Called with the elements that were taken, but for those that have expired.
+        woken: Called when delayed messages have to be looked after.
+        failed: Called with the reason when Redis refuses to let us pull; `resume` tries again.
+
+    Attributes:
+        waiting: Whether a BLMPOP is out.
+        held: What was taken and not handed over.
+        offset: Redis' clock minus `time.monotonic()`, in seconds.
+    """
+
+    def __init__(
+        self,
+        stream: "Stream",
+        commands: "Commands",
+        inbox: str,
+        heard: Heard,
+        stats: Counter[str],
+        took: Callable[[list[Element]], None],
+        woken: Callable[[], None],
+        failed: Callable[[str], None],
+    ) -> None:
+        self.waiting = False
+        self.held: list[Element] = []
+        self.offset = 0.0
+        self._stream = stream
+        self._commands = commands
+        self._inbox = inbox
+        self._heard = heard
+        self._stats = stats
+        self._took = took
+        self._woken = woken
+        self._failed = failed
+        self._pull = commands.pull((inbox,), BLOCK, _BATCH)
+        self._holding = True
+        self._stopped = False
+
+    def hold(self, rest: Iterable[Element] = ()) -> None:
+        """Ask for no more, and keep what still comes, after `rest`, until `resume`."""
+        self._holding = True
+        self.held.extend(rest)
+
+    def resume(self) -> None:
+        """Ask for more, then hand over what was held."""
+        if self._stopped:
+            return
+        self._holding = False
+        if not self.waiting:
+            self._ask()
+        if self.held:
+            held, self.held = self.held, []
+            self._took(held)
+
+    def stop(self) -> None:
+        """Hold for ever."""
+        self.hold()
+        self._stopped = True
+
+    def _ask(self, *before: Any) -> None:
+        """Write commands, with the next BLMPOP behind them unless we hold."""
+        if not self._holding:
+            self.waiting = True
+            self._stream.send([*before, self._pull], self._answered)
+        elif before:
+            self._stream.send(before, _ignore)
+
+    def _answered(self, replies: list[Any] | LayerUnavailable) -> None:
+        self.waiting = False
+        if isinstance(replies, LayerUnavailable):
+            return
+        reply = replies[-1]
+        if isinstance(reply, hiredis.ReplyError):
+            self._failed(str(reply))
+            return
+        found = self._commands.pulled(reply)
+        if found is None:
+            self._ask()
+        elif found[0]:
+            self._open(found[1])
+        else:
+            self._ask()
+            self._woken()
+
+    def _open(self, raws: list[bytes]) -> None:
+        """Decode what came, ask for more, and only then let anybody work on it."""
+        now = time.monotonic() + self.offset
+        elements: list[Element] = []
+        count = size = 0
+        for raw in raws:
+            try:
+                element = decode(raw)
+            except ValueError:
+                self._stats["unreadable"] += 1
+                continue
+            kind = element[2]
+            if kind <= PART:
+                count += 1
+                size += len(element[4])
+            if element[0] <= now:
+                self._stats["expired"] += 1
+            elif kind == HEARD:
+                self._heard.hear({element[3]: (element[5][0], element[0] - now)})
+            else:
+                elements.append(element)
+        if count:
+            self._ask(*self._commands.plan([("account", (self._inbox, count, size))]).commands)
+        else:
+            self._ask()
+        if self._holding:
+            self.held.extend(elements)
+        elif elements:
+            self._took(elements)
+
+
+def _ignore(replies: object) -> None:
+    """Take what nobody waits for."""
