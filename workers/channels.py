@@ -96,6 +96,8 @@ def replying(name: str, form: Format | None, layer: Layer | None = None) -> Chan
 class Group:
     """A group of channels: what is sent to it goes to all its members.
 
+    Inside a consumer its methods wait while the layer is away; elsewhere they raise LayerUnavailable.
+
     Args:
         name: The group's name.
         layer: As for `Channel`.
@@ -122,15 +124,15 @@ class Group:
             channel: The member.
             info: Anything that can travel; `members` gives it back.
         """
-        self.layer.group_add(self.name, _name_of(channel), info)
+        sending.ask(self._layer, lambda layer: layer.group_add(self.name, _name_of(channel), info))
 
     def discard(self, channel: str) -> None:
         """Remove a channel, at once; one that is no member is no error."""
-        self.layer.group_discard(self.name, _name_of(channel))
+        sending.ask(self._layer, lambda layer: layer.group_discard(self.name, _name_of(channel)))
 
     def members(self) -> dict[str, Any]:
         """Return the members and what they were added with: channel -> info."""
-        return self.layer.group_members(self.name)
+        return sending.ask(self._layer, lambda layer: layer.group_members(self.name))
 
     def send(
         self, content: Mapping[str, Any], *, exclude: str | Iterable[str] | None = None, immediately: bool = False

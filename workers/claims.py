@@ -4,6 +4,7 @@ claimed (15 s, renewed each 5 s) ──► outcome (5 days): the answer every re
                                 └──► released: the next repeat is consumed
 
 An answer that asks the sender to come again, such as 451, is no outcome: kept, it would refuse the mail for good.
+A claim carries a token, so that its holder knows it again where the layer was lost before it could answer.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ LEASE = 15.0
 RENEW = 5.0
 REMEMBERED = 5 * 86400.0
 
-_CLAIMED = {"claimed": True}
 _RELEASED = {"claimed": False}
 _RELEASE = 1.0
 
@@ -33,10 +33,11 @@ _RELEASE = 1.0
 class Claim:
     """The right to consume one message."""
 
-    __slots__ = ("key", "lost", "renewed", "version")
+    __slots__ = ("key", "lost", "mark", "renewed", "version")
 
-    def __init__(self, key: str, version: int, now: float) -> None:
+    def __init__(self, key: str, mark: Mapping[str, Any], version: int, now: float) -> None:
         self.key = key
+        self.mark = mark
         self.version = version
         self.renewed = now
         self.lost = False
@@ -65,12 +66,13 @@ class Claims:
         self._active: dict[str, Claim] = {}
         self._mutex = threading.Lock()
 
-    def take(self, channel: str, value: str) -> Claim | Mapping[str, Any] | None:
+    def take(self, channel: str, value: str, token: str) -> Claim | Mapping[str, Any] | None:
         """Claim a message.
 
         Args:
             channel: The channel it came on.
             value: What is the same in all its repeats.
+            token: What nobody else claims with; the same when this is called again after the layer was away.
 
         Returns:
             The claim, or the answer its first arrival got, or None while another holds it.
@@ -79,14 +81,15 @@ class Claims:
             LayerError: the layer is away.
         """
         key = f"claim:{channel}:{hashlib.sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()}"
-        version = self._layer.put_state(key, _CLAIMED, LEASE, if_version=0)
+        mark = {"claimed": token}
+        version = self._layer.put_state(key, mark, LEASE, if_version=0)
         known: Any = None
         if not version:
             known, present = self._layer.get_state(key)
-            if known == _RELEASED:
-                version = self._layer.put_state(key, _CLAIMED, LEASE, if_version=present)
+            if known in (_RELEASED, mark):
+                version = self._layer.put_state(key, mark, LEASE, if_version=present)
         if version:
-            claim = Claim(key, version, self._layer.clock())
+            claim = Claim(key, mark, version, self._layer.clock())
             with self._mutex:
                 self._active[key] = claim
             self._expect(claim.renewed + RENEW)
@@ -116,7 +119,11 @@ class Claims:
     def _renew(self, claim: Claim, now: float) -> None:
         claim.renewed = now
         try:
-            version = self._layer.put_state(claim.key, _CLAIMED, LEASE, if_version=claim.version)
+            version = self._layer.put_state(claim.key, claim.mark, LEASE, if_version=claim.version)
+            if not version and not claim.lost:
+                known, present = self._layer.get_state(claim.key)
+                if known == claim.mark:  # the last renewal arrived, though nobody could tell us
+                    version = self._layer.put_state(claim.key, claim.mark, LEASE, if_version=present)
         except LayerError as error:
             log.warning("a claim could not be renewed: %s", error)
             return

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -68,7 +69,6 @@ class Consuming:
         claims: The worker's claims.
         wall: Unix seconds.
         stream_timeout: Seconds `Message.stream` waits for the next chunk.
-        outage: Waits a little while the layer is away; False where that is not to be waited for.
 
     Attributes:
         stats: Counts: `messages`, `failures`, `unrouted`, `retried`, `delayed`, `repeats`, `busy`, `abandoned`.
@@ -83,7 +83,6 @@ class Consuming:
         claims: Claims,
         wall: Callable[[], float],
         stream_timeout: float,
-        outage: Callable[[], bool],
     ) -> None:
         self.stats: Counter[str] = Counter()
         self._layer = layer
@@ -92,7 +91,6 @@ class Consuming:
         self._claims = claims
         self._wall = wall
         self._stream_timeout = stream_timeout
-        self._outage = outage
         self._loop: asyncio.AbstractEventLoop | None = None
         self._given: _Given | None = None
         self._settling = threading.Lock()
@@ -320,7 +318,8 @@ class Consuming:
         value = given.content.get(form.claim or "")
         if not isinstance(value, str):
             return True
-        claim = self._patiently(lambda: self._claims.take(given.channel, value))
+        token = secrets.token_hex(8)
+        claim = self._patiently(lambda: self._claims.take(given.channel, value, token))
         if isinstance(claim, Claim):
             given.claim = claim
             return True
@@ -409,7 +408,7 @@ class Consuming:
             try:
                 return call()
             except LayerUnavailable:
-                if not self._outage():
+                if not self._flusher.outage(_NEVER):
                     raise
 
     def _about(self, form: Format) -> _About:

@@ -3,10 +3,12 @@
     put ──► pending ──► one batch of the layer ──┬─► taken
                  ▲                               ├─► layer away: back to the head of pending
                  └───────────────────────────────┤
+                                                 ├─► in doubt: counted, never sent again; a response it was part of
+                                                 │   ends as an error
                                                  └─► channel full: waits, tried again for 2 s, and everything that
                                                      is sent there later waits behind it; then a dead letter
 
-`put` is called by the worker's thread, `flush` by it or by the helper thread.
+`put` and `receive` are called by the worker's thread, `flush` by it or by the helper thread.
 """
 
 from __future__ import annotations
@@ -15,14 +17,15 @@ import logging
 import threading
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..layer import Batch, ChannelFull, LayerError, LayerUnavailable
 from .full_channels import Call, FullChannel, Waiting
 
 if TYPE_CHECKING:
-    from ..layer import Layer
+    from ..layer import Delivery, Layer, Reader
 
 log = logging.getLogger("trunkline.workers")
 
@@ -32,6 +35,9 @@ HOLD = 0.001
 _AWAY_PAUSE = 0.1
 _TRACEBACK = 16 * 1024
 _MOST_LETTERS = 10_000
+
+Endings = dict[str, Mapping[str, Any]]
+"""Reply channel → what ends the response there as an error, should a part of it be dropped."""
 
 
 class Letter(NamedTuple):
@@ -51,16 +57,25 @@ class Flusher:
         layer: Where to.
         pause: Waits some seconds; a test moves its clock instead.
         expect: Has `flush` called at a time on the layer's clock.
+        outage: Waits a little while the layer is away, so many seconds at the most; False where nobody is to wait.
 
     Attributes:
-        stats: Counts of what happened to sends: `dropped_full`, `flush_errors`, `dead_letters`, `letters_lost`.
+        stats: Counts of what happened to sends: `dropped_full`, `in_doubt` (it may have arrived, and is not repeated),
+            `flush_errors`, `dead_letters`, `letters_lost`.
         since: When the oldest of what is pending was put, on the layer's clock; None where nothing is.
         away: Whether the layer was out of reach at the last flush.
     """
 
-    def __init__(self, layer: Layer, pause: Callable[[float], object], expect: Callable[[float], object]) -> None:
+    def __init__(
+        self,
+        layer: Layer,
+        pause: Callable[[float], object],
+        expect: Callable[[float], object],
+        outage: Callable[[float], bool],
+    ) -> None:
         self._layer = layer
         self.expect = expect
+        self.outage = outage
         self._clock = layer.clock
         self.pause = pause
         self.stats: Counter[str] = Counter()
@@ -68,7 +83,7 @@ class Flusher:
         self.away = False
         self._pending: list[Call] = []
         self._letters: deque[Letter] = deque()
-        self._endings: dict[str, Mapping[str, Any]] = {}
+        self._endings: Endings = {}
         self._full: dict[str, FullChannel] = {}
         self._mutex = threading.Lock()  # of what `put` touches
         self._turn = threading.Lock()  # one flush at a time, so that order is kept
@@ -126,42 +141,99 @@ class Flusher:
             self._turn.release()
         return True
 
+    def receive(self, reader: Reader, channels: Iterable[str], limit: int, timeout: float | None) -> list[Delivery]:
+        """Send what is pending and receive what comes next, in one round trip where the engine can.
+
+        The turn is over as soon as the outcomes are known: nobody waits until a message comes.
+
+        Args:
+            reader: Where to receive.
+            channels: What from.
+            limit: How many messages at most.
+            timeout: Seconds to wait for the first one; None: for ever.
+
+        Raises:
+            LayerUnavailable: the layer is away; what is pending is kept.
+        """
+        if self._letters or self._full:
+            self.flush()
+        if self.since is None:
+            return reader.receive_batch(channels, limit, timeout)
+        turn = ExitStack()
+        with turn:
+            turn.enter_context(self._turn)
+            calls, endings = self._take()
+            batch = self._layer.batch()
+            batch.calls += calls
+
+            def flushed(outcomes: list[Any]) -> None:
+                self.away = False
+                self._settle(calls, outcomes, endings)
+                turn.close()
+
+            return reader.receive_batch(channels, limit, timeout, flush=batch, flushed=flushed)
+
     def _flush(self) -> bool:
         self.away = False
         if self.since is not None:
-            with self._mutex:
-                calls, self._pending = self._pending, []
-                letters, self._letters = self._letters, deque()
-                endings, self._endings = self._endings, {}
-                self.since = None
-            if self._full:
-                calls = self._behind(calls, endings)
+            calls, endings = self._take()
             if calls:
-                self._run(calls, endings)
-            if letters:
-                self._write(letters)
+                self._settle(calls, self.outcomes(calls), endings)
+            if self._letters:
+                self._write()
         if self._full:
             self._retry()
         return not self.away
 
-    def _run(self, calls: list[Call], endings: dict[str, Mapping[str, Any]]) -> None:
-        outcomes = self.outcomes(calls)
+    def _take(self) -> tuple[list[Call], Endings]:
+        """Take what is pending, without the dead letters and what has to wait for room behind others."""
+        with self._mutex:
+            calls, self._pending = self._pending, []
+            endings, self._endings = self._endings, {}
+            self.since = None
+            if self._letters:
+                self._touch()
+        return (self._behind(calls, endings) if self._full else calls), endings
+
+    def _settle(self, calls: list[Call], outcomes: list[Any], endings: Endings) -> None:
         if not any(isinstance(outcome, Exception) for outcome in outcomes):
             return
-        kept = []
+        kept: list[Call] = []
+        doubts = 0
+        ended: Endings = {}
         for call, outcome in zip(calls, outcomes, strict=True):
             if isinstance(outcome, LayerUnavailable):
-                kept.append(call)
+                self.away = True
+                if not outcome.uncertain:
+                    kept.append(call)
+                    continue
+                doubts += 1
+                channel = Batch.channel_of(call)
+                if channel is not None and channel in endings:
+                    ended[channel] = endings.pop(channel)
             elif isinstance(outcome, ChannelFull):
                 self._wait(call, endings)
             elif isinstance(outcome, Exception):
                 self.lose(call, outcome)
+        if ended:
+            # Nothing follows a part that may be missing, or overtakes one, but the end.
+            whole = [call for call in kept if Batch.channel_of(call) not in ended]
+            doubts += len(kept) - len(whole)
+            kept = whole + [self._make(channel, ending) for channel, ending in ended.items()]
+        if doubts:
+            self.doubt(doubts)
         if kept:
-            self.away = True
             with self._mutex:
                 self._pending[:0] = kept
                 self._endings = {**endings, **self._endings}
                 self._touch()
+        if self.since is not None:
+            self.expect(self.due())
+
+    def doubt(self, count: int) -> None:
+        """Count operations that may or may not have reached the layer, and say so: nobody repeats them."""
+        self.stats["in_doubt"] += count
+        log.warning("the layer was lost under a flush: %d operations may not have arrived, and are not repeated", count)
 
     def outcomes(self, calls: list[Call]) -> list[Any]:
         """Run operations; return what each returns, or the error it raises."""
@@ -185,7 +257,7 @@ class Flusher:
         """Say whether a send to a channel would overtake others that wait for room."""
         return _queue_of(channel) in self._full
 
-    def _behind(self, calls: list[Call], endings: dict[str, Mapping[str, Any]]) -> list[Call]:
+    def _behind(self, calls: list[Call], endings: Endings) -> list[Call]:
         """Put what goes to a queue that others wait for behind them; return the rest."""
         rest = []
         for call in calls:
@@ -196,7 +268,7 @@ class Flusher:
                 rest.append(call)
         return rest
 
-    def _wait(self, call: Call, endings: dict[str, Mapping[str, Any]]) -> None:
+    def _wait(self, call: Call, endings: Endings) -> None:
         channel = Batch.channel_of(call)
         assert channel is not None, "only sends find a channel full"
         now = self._clock()
@@ -239,7 +311,13 @@ class Flusher:
         if channel is not None:
             self.bury(Letter(channel, Batch.message_of(call), f"refused: {error}"))
 
-    def _write(self, letters: deque[Letter]) -> None:
+    def _write(self) -> None:
+        with self._mutex:
+            letters, self._letters = self._letters, deque()
+            self.since = None
+            if self._pending:
+                self._touch()
+        doubts = 0
         while letters:
             letter = letters.popleft()
             try:
@@ -251,17 +329,22 @@ class Flusher:
                     tries=letter.tries,
                 )
                 self.stats["dead_letters"] += 1
-            except LayerUnavailable:
+            except LayerUnavailable as error:
                 self.away = True
+                if error.uncertain:
+                    doubts += 1
+                    continue
                 with self._mutex:
                     letters.appendleft(letter)
                     letters.extend(self._letters)
                     self._letters = letters
                     self._touch()
-                return
+                break
             except (LayerError, TypeError, ValueError) as error:
                 self.stats["letters_lost"] += 1
                 log.error("a dead letter of %s could not be kept: %s", letter.channel, error)
+        if doubts:
+            self.doubt(doubts)
 
 
 def traceback_of(error: BaseException) -> str:

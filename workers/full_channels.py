@@ -1,7 +1,7 @@
 """Sends that found their channel full: tried again in order for 2 s, then given up.
 
-A part of a response that is given up takes the rest of that response with it, and what ends the response as an error
-is sent in its place, tried longer and before everything else.
+A part of a response that is given up, or of which nobody knows whether it arrived, takes the rest of that response
+with it, and what ends the response as an error is sent in its place, tried longer and before everything else.
 """
 
 from __future__ import annotations
@@ -45,6 +45,10 @@ class Owner(Protocol):
 
     def drop(self, send: Waiting, *, keep: bool) -> None:
         """Count a send that was given up, and keep it as a dead letter."""
+        ...
+
+    def doubt(self, count: int) -> None:
+        """Count sends that may have arrived."""
         ...
 
     def lose(self, call: Call, error: Exception) -> None:
@@ -93,11 +97,11 @@ class FullChannel:
 
     def retry(self, clock: Callable[[], float]) -> None:
         """Try again what waits, until the first that finds no room; give up what waited too long."""
-        self._endings = self._tried(self._endings)
+        self._endings = self._tried(self._endings, clock)
         moved, at_once = False, 1
         while not self._owner.away:
             some = self._next(at_once)
-            kept = self._tried(some)
+            kept = self._tried(some, clock)
             for send in reversed(kept):
                 self._sends.appendleft(send)
                 self._size += Batch.size_of(send.call)
@@ -128,15 +132,26 @@ class FullChannel:
             self._ended.clear()
         return some
 
-    def _tried(self, sends: list[Waiting]) -> list[Waiting]:
+    def _tried(self, sends: list[Waiting], clock: Callable[[], float]) -> list[Waiting]:
         """Run some sends; return those that found no room, or no layer."""
-        kept = []
-        for send, outcome in zip(sends, self._owner.outcomes([send.call for send in sends]), strict=True):
-            if isinstance(outcome, ChannelFull | LayerUnavailable):
-                self._owner.away = self._owner.away or isinstance(outcome, LayerUnavailable)
+        if not sends:
+            return []
+        owner = self._owner
+        kept, doubts = [], 0
+        for send, outcome in zip(sends, owner.outcomes([send.call for send in sends]), strict=True):
+            if isinstance(outcome, LayerUnavailable):
+                owner.away = True
+                if outcome.uncertain:
+                    doubts += 1
+                    self._end(send, clock())
+                else:
+                    kept.append(send)
+            elif isinstance(outcome, ChannelFull):
                 kept.append(send)
             elif isinstance(outcome, Exception):
-                self._owner.lose(send.call, outcome)
+                owner.lose(send.call, outcome)
+        if doubts:
+            owner.doubt(doubts)
         return kept
 
     def _pop(self) -> Waiting:
@@ -145,9 +160,12 @@ class FullChannel:
         return send
 
     def _give_up(self, send: Waiting, now: float) -> None:
-        ended = send.channel in self._ended
-        self._owner.drop(send, keep=not ended)
-        if send.ending is not None and not ended:
+        self._owner.drop(send, keep=send.channel not in self._ended)
+        self._end(send, now)
+
+    def _end(self, send: Waiting, now: float) -> None:
+        """End the response that a send was part of, where that was not done before."""
+        if send.ending is not None and send.channel not in self._ended:
             self._ended.add(send.channel)
             last = self._make(send.channel, send.ending)
             self._endings.append(Waiting(last, send.channel, now + _ENDING_PATIENCE))

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..layer import Batch, ChannelFull
+from ..layer import Batch, ChannelFull, LayerUnavailable
 from .exceptions import HeldTooMuch
 from .sending import plain
 
@@ -90,6 +90,10 @@ class Held:
         """Wait, while others make room."""
         self._flusher.pause(seconds)
 
+    def wait_for_layer(self) -> bool:
+        """Wait a little while the layer is away; False where the consumer has no time left, or the worker stops."""
+        return self._flusher.outage(self.due - self.layer.clock())
+
     def make_way(self, name: str | None = None) -> None:
         """Let what earlier consumers of this thread sent leave first: no immediate send overtakes it.
 
@@ -98,8 +102,10 @@ class Held:
 
         Raises:
             ChannelFull: others still wait for room there.
+            LayerUnavailable: it is away, and others wait for it.
         """
-        self._flusher.flush()
+        if not self._flusher.flush():
+            raise LayerUnavailable("the channel layer is out of reach, and what was sent before waits for it")
         if name is not None and self._flusher.waits(name):
             raise ChannelFull(f"{name}: others wait for room there")
 

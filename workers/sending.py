@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..layer import ChannelFull
+from ..layer import ChannelFull, LayerUnavailable
 from .context import current_layer, running
 
 if TYPE_CHECKING:
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("trunkline.workers")
 
+T = TypeVar("T")
+
 STREAM_PATIENCE = 30.0
-"""Seconds a streamed reply waits for room."""
+"""Seconds a streamed reply waits for room, or for a layer that is away."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.1
 
@@ -67,10 +69,11 @@ def send_group(
 
 
 def stream(name: str, messages: Iterable[Mapping[str, Any]], form: Format | None, layer: Layer | None) -> None:
-    """Send messages one by one as they come, each waiting for room.
+    """Send messages one by one as they come, each waiting for room, and for a layer that is away.
 
     Raises:
         ChannelFull: there was no room for 30 s.
+        LayerUnavailable: the layer was away for 30 s, or was lost under a message, which may have arrived.
     """
     held = _holder(layer)
     to = layer if layer is not None else current_layer()
@@ -82,9 +85,30 @@ def stream(name: str, messages: Iterable[Mapping[str, Any]], form: Format | None
             held.note_answer(name, one)
 
 
+def ask(layer: Layer | None, call: Callable[[Layer], T]) -> T:
+    """Ask the layer for what does no harm when it is done twice; a consumer waits while the layer is away.
+
+    Args:
+        layer: The layer, or None for the one that is sent to here.
+        call: Asks it.
+
+    Raises:
+        LayerUnavailable: the layer is away, and no consumer runs here, or its time is up, or the worker stops.
+    """
+    held = _holder(layer)
+    to = held.layer if held is not None else layer if layer is not None else current_layer()
+    while True:
+        try:
+            return call(to)
+        except LayerUnavailable:
+            if held is None or not held.wait_for_layer():
+                raise
+
+
 def heard(layer: Layer, name: str) -> bool:
     """Say whether anybody who is alive announced that it listens to a channel."""
-    return any(name in info.get("channels", ()) for info in layer.listeners().values())
+    listeners = ask(layer, lambda to: to.listeners())
+    return any(name in info.get("channels", ()) for info in listeners.values())
 
 
 def bury_unheard(layer: Layer, name: str, content: Mapping[str, Any]) -> None:
@@ -126,8 +150,8 @@ def _send_patiently(layer: Layer, name: str, content: Mapping[str, Any], held: H
                 held.make_way(name)
             layer.send(name, plain(content))
             return
-        except ChannelFull:
-            if layer.clock() >= until:
+        except (ChannelFull, LayerUnavailable) as error:
+            if layer.clock() >= until or getattr(error, "uncertain", False):
                 raise
         pause(wait)
         wait = min(wait * 2, _LONGEST_PAUSE)

@@ -60,6 +60,7 @@ class _BodyStream(io.RawIOBase):
         self._timeout = timeout
         self._chunks: deque[dict[str, Any]] = deque()
         self._ended = False
+        self._broken: LayerUnavailable | None = None
 
     def readable(self) -> bool:
         return True
@@ -74,6 +75,8 @@ class _BodyStream(io.RawIOBase):
         return taken
 
     def _next(self) -> None:
+        if self._broken is not None:
+            raise self._broken
         if not self._chunks:
             self._receive()
         chunk = self._chunks.popleft()
@@ -90,7 +93,10 @@ class _BodyStream(io.RawIOBase):
             left = max(0.0, until - time.monotonic())
             try:
                 found = self._reader.receive_batch([self._channel], _AT_ONCE, left)
-            except LayerUnavailable:
+            except LayerUnavailable as error:
+                if error.uncertain:
+                    self._broken = error  # a chunk may have been taken and lost: a body never has a hole
+                    raise
                 time.sleep(min(_PAUSE, left))
                 found = []
             self._chunks.extend(delivery.message for delivery in found)

@@ -1,11 +1,14 @@
 """The worker: takes messages from the layer and has them consumed, in one thread or several.
 
-    threads:           receive a batch ─► consume each ─► flush   (one is the fast path: nothing is handed over)
+    threads:           flush and receive a batch ─► consume each   (one is the fast path: nothing is handed over)
     the one of run():  announce, renew claims, try full channels again, flush and put back what waits for a slow
                        consumer, give up a thread whose consumer ignores its timeout
 
 A thread takes as many messages at a time as its consumers finish in 5 ms. What it has not started after 10 ms goes back
 to the head of its channel, so that a slow consumer holds up nothing that another thread or worker could take.
+
+While the layer is away a worker keeps what it has, in order, and tries again with backoff; it takes nothing more before
+what it holds has left, and never ends for it.
 """
 
 from __future__ import annotations
@@ -41,12 +44,14 @@ ANNOUNCE = 5.0
 """Seconds between two announcements; the layer forgets a worker after 15."""
 
 MOST_ABANDONED = 8
-"""Threads given up after which a worker ends."""
+"""Threads given up and still stuck with which a worker ends."""
 
 _BATCH_TIME = 0.005
 _STALLED = 2 * _BATCH_TIME
 _LARGEST = 64
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.05, 2.0
+_AWAY_PAUSE = 0.1  # seconds between two tries to put something back while the layer is away
+_LAST_PATIENCE = PATIENCE + 2.0  # seconds that what is left at the end is tried
 _HELPER_PAUSE = 1.0
 _FOREVER = float("inf")
 
@@ -100,13 +105,18 @@ class Worker:
         self._places: list[_Place] = []
         self._announced = -_FOREVER
         self._stopping = False
-        self._abandoned = 0
+        self._stuck = 0
+        self._silent = False  # not announced, and said so
         self._pause: Callable[[float], object] = time.sleep
         self._helper: _Helper | None = None
 
     @property
     def stats(self) -> Counter[str]:
-        """Counts since the start: messages, failures, unrouted, retried, dropped_full, dead_letters and others."""
+        """Counts since the start: messages, failures, unrouted, retried, dropped_full, dead_letters and others.
+
+        Of an outage: `in_doubt`, what was sent and may not have arrived, and `lost_unstarted`, messages that were taken
+        and could not be put back.
+        """
         total: Counter[str] = Counter()
         for place in self._places:
             # Copied in one go: their threads go on counting.
@@ -120,7 +130,7 @@ class Worker:
         In the main thread, where nobody handles SIGINT, Ctrl-C stops it.
 
         Raises:
-            RuntimeError: 8 threads were given up, since their consumers ignored their timeouts.
+            RuntimeError: 8 threads were given up and are stuck, since their consumers ignore their timeouts.
         """
         self._helper = _Helper(self)
         while len(self._places) < self._threads:
@@ -137,8 +147,8 @@ class Worker:
         finally:
             self._helper = None
         self.close()
-        if self._abandoned >= MOST_ABANDONED:
-            raise RuntimeError(f"{self._abandoned} threads were given up: their consumers ignore their timeouts")
+        if self._stuck >= MOST_ABANDONED:
+            raise RuntimeError(f"{self._stuck} threads were given up: their consumers ignore their timeouts")
 
     def step(self) -> int:
         """Take and finish one batch without waiting, in this thread.
@@ -154,7 +164,6 @@ class Worker:
         if self._announced + ANNOUNCE <= self.layer.clock():
             self.announce()
         place = self._places[0]
-        place.flusher.flush()
         taken = place.take(0)
         place.flusher.flush()
         return taken
@@ -183,8 +192,8 @@ class Worker:
         Raises:
             LayerUnavailable: the layer is away.
         """
-        self._announced = self.layer.clock()
         self.layer.announce(self.name, {"channels": dict.fromkeys(self.channels, False)})
+        self._announced = self.layer.clock()
 
     def close(self) -> None:
         """Send what is held and take the announcement back, after the last `step()`; `run()` does it by itself."""
@@ -202,10 +211,11 @@ class Worker:
 
     def _replace(self, place: _Place) -> None:
         """Start another thread for one that was given up."""
-        self._abandoned += 1
-        log.critical("a worker thread was given up: its consumer ignores its timeout (%d so far)", self._abandoned)
+        # Whose consumer ended after all holds nothing any more; one that waited for the layer does.
+        self._stuck = sum(place.stuck for place in self._places)
+        log.critical("a worker thread was given up: its consumer ignores its timeout (%d so far)", self._stuck)
         place.put_back_unstarted()
-        if self._abandoned >= MOST_ABANDONED:
+        if self._stuck >= MOST_ABANDONED:
             self.stop()
         elif not self._stopping:
             another = _Place(self)
@@ -242,11 +252,9 @@ class _Place:
         self._taken_at = _FOREVER
         self._ended = False
         self._thread = threading.Thread(target=self._run, name=worker.name, daemon=True)
-        self.flusher = Flusher(layer, worker._pause, worker._expect)
+        self.flusher = Flusher(layer, worker._pause, worker._expect, self._outage)
         wall = time.time if layer.clock is time.monotonic else layer.clock
-        self.consuming = Consuming(
-            layer, worker.routing, self.flusher, worker._claims, wall, worker._stream_timeout, self._outage
-        )
+        self.consuming = Consuming(layer, worker.routing, self.flusher, worker._claims, wall, worker._stream_timeout)
 
     def start(self) -> None:
         """Start the thread."""
@@ -257,6 +265,11 @@ class _Place:
         """Whether the thread consumes, and was not given up."""
         return not (self._ended or self.consuming.abandoned)
 
+    @property
+    def stuck(self) -> bool:
+        """Whether the thread was given up and its consumer has not ended yet."""
+        return self.consuming.abandoned and not self._ended
+
     def join(self) -> None:
         """Wait for the thread's end."""
         self._thread.join()
@@ -266,9 +279,10 @@ class _Place:
         worker = self._worker
         while not (worker._stopping or worker._left == 0 or self.consuming.abandoned):
             try:
+                if self.flusher.away and not self.flusher.flush():
+                    self._outage()
+                    continue
                 self.take(None)
-                while not self.flusher.flush() and self._outage():
-                    pass
                 self._backoff = _FIRST_BACKOFF
             except LayerUnavailable:
                 self._outage()
@@ -279,14 +293,14 @@ class _Place:
         worker._expect(0.0)
 
     def take(self, timeout: float | None) -> int:
-        """Take one batch and consume it; return its size."""
+        """Send what is pending, take one batch and consume it; return its size."""
         worker = self._worker
         limit = worker._reserve(worker._prefetch or max(1, min(_LARGEST, round(_BATCH_TIME / self._mean))))
         if not limit:
             return 0
         taken = 0
         try:
-            deliveries = self._reader.receive_batch(worker.channels, limit, timeout)
+            deliveries = self.flusher.receive(self._reader, worker.channels, limit, timeout)
             taken = len(deliveries)
         finally:
             worker._unreserve(limit - taken)
@@ -329,30 +343,49 @@ class _Place:
         return self._taken_at + _STALLED if self._unstarted else _FOREVER
 
     def put_back_unstarted(self) -> None:
-        """Put back what was taken and not started, from this thread or the helper's."""
-        deliveries: deque[Delivery] = deque()
+        """Put back what was taken and not started, from this thread or the helper's.
+
+        While the layer is away it stays here, to be tried again or to be started after all.
+        """
+        taken: dict[str, deque[Delivery]] = {}
         try:
             while True:
-                deliveries.appendleft(self._unstarted.pop())
+                delivery = self._unstarted.pop()
+                taken.setdefault(delivery.channel, deque()).appendleft(delivery)
         except IndexError:
-            if deliveries:
+            for deliveries in taken.values():  # one call each, so that each is back as a whole or not at all
                 self._put_back(deliveries)
 
     def _put_back(self, deliveries: Collection[Delivery]) -> None:
-        self._worker._unreserve(len(deliveries))
         try:
             self._worker.layer.put_back(deliveries)
         except LayerError as error:
-            log.error("%d messages that were taken and not started are lost: %s", len(deliveries), error)
+            if isinstance(error, LayerUnavailable) and not error.uncertain:
+                self._unstarted.extendleft(reversed([*deliveries]))
+                self._taken_at = self._clock() + _AWAY_PAUSE - _STALLED
+                return
+            self._lose(len(deliveries), error)
+        self._worker._unreserve(len(deliveries))
+
+    def _lose(self, count: int, error: object) -> None:
+        self.consuming.stats["lost_unstarted"] += count
+        log.error("%d messages that were taken and not started are lost: %s", count, error)
 
     def finish(self) -> None:
-        """Send what is left; what waits for a full channel keeps its 2 s."""
-        until = self._clock() + PATIENCE + _LONGEST_BACKOFF
-        while self.flusher.busy() and self.flusher.flush() and self._clock() < until:
-            if self.flusher.busy():
-                self._worker._pause(max(0.0, min(self.flusher.due() - self._clock(), 0.1)))
-        if self.flusher.busy():
-            log.error("%s: what was still to be sent is lost", "the layer is away" if self.flusher.away else "no room")
+        """Send what is left and put back what was not started; both are tried for a few seconds."""
+        flusher = self.flusher
+        until = self._clock() + _LAST_PATIENCE
+        while True:
+            flusher.flush()
+            self.put_back_unstarted()
+            now = self._clock()
+            if not (flusher.busy() or self._unstarted) or now >= until:
+                break
+            self._worker._pause(max(0.001, min(flusher.due() - now, _AWAY_PAUSE)))
+        if flusher.busy():
+            log.error("%s: what was still to be sent is lost", "the layer is away" if flusher.away else "no room")
+        if self._unstarted:
+            self._lose(len(self._unstarted), "the layer is away")
         self.consuming.close()
 
     def stop(self) -> None:
@@ -360,9 +393,16 @@ class _Place:
         self._reader.wake()
         self._awake.put(None)
 
-    def _outage(self) -> bool:
-        """Wait a little for the layer to come back; False where the worker stops, or works in steps."""
-        if self._worker._helper is None or self._worker._stopping:
+    def _outage(self, left: float = _FOREVER) -> bool:
+        """Wait a little for the layer to come back.
+
+        Args:
+            left: Seconds that whoever waits still has.
+
+        Returns:
+            False where that is too short, or where the worker stops or works in steps.
+        """
+        if self._worker._helper is None or self._worker._stopping or left <= self._backoff:
             return False
         wait = random.uniform(0, self._backoff)
         self._backoff = min(self._backoff * 2, _LONGEST_BACKOFF)
@@ -408,11 +448,16 @@ class _Helper:
                 pass
 
     def announce(self) -> None:
-        """Announce the worker, if the layer is there."""
+        """Announce the worker, or have it tried again soon."""
+        worker = self._worker
         try:
-            self._worker.announce()
+            worker.announce()
+            worker._silent = False
         except LayerError as error:
-            log.warning("not announced: %s", error)
+            worker._announced = self._clock() + _HELPER_PAUSE - ANNOUNCE
+            if not worker._silent:
+                worker._silent = True
+                log.warning("not announced: %s", error)
 
     def _work(self) -> float:
         """Do what is due; return when something is due next."""
@@ -428,8 +473,9 @@ class _Helper:
                 worker._replace(place)
             if place.stalled_at() <= now:
                 place.put_back_unstarted()
+            due = min(due, place.stalled_at())
             if place.working:
-                due = min(due, place.consuming.due(), place.stalled_at())
+                due = min(due, place.consuming.due())
             if place.flusher.due() <= now and not place.flusher.try_flush():
                 due = min(due, now + HOLD)  # its thread is at it
             else:

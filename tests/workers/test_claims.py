@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,11 @@ from .conftest import Bench
 MakeBench = Callable[..., Bench]
 
 DAY = 86400.0
+
+
+def fresh() -> str:
+    """Return what nobody else claims with."""
+    return secrets.token_hex(8)
 
 
 def answer(worker: Bench, **mail: Any) -> dict[str, Any]:
@@ -153,7 +159,7 @@ def test_a_repeat_while_it_is_consumed_is_told_to_come_again(bench: MakeBench) -
 def test_a_claim_lapses_with_its_worker(bench: MakeBench, layer: MemoryLayer, clock: ManualClock) -> None:
     """A worker that died holds up a repeat for 15 s."""
     worker = bench(route("email.receive", lambda message: None))
-    assert isinstance(Claims(layer, print).take("email.receive", "mail-1"), Claim)
+    assert isinstance(Claims(layer, print).take("email.receive", "mail-1", fresh()), Claim)
     clock.advance(14.9)
     assert answer(worker)["code"] == 451
     clock.advance(0.2)
@@ -169,7 +175,7 @@ def test_a_mail_without_an_id_is_not_claimed(bench: MakeBench) -> None:
 
 def test_an_outcome_of_another_kind_is_no_answer(bench: MakeBench, layer: MemoryLayer) -> None:
     worker = bench(route("email.receive", lambda message: None))
-    claim = Claims(layer, print).take("email.receive", "mail-1")
+    claim = Claims(layer, print).take("email.receive", "mail-1", fresh())
     assert isinstance(claim, Claim)
     for odd in ("something else", {"answer": 5}, {}):
         layer.put_state(claim.key, odd, 60)
@@ -182,29 +188,29 @@ def test_an_outcome_of_another_kind_is_no_answer(bench: MakeBench, layer: Memory
 def test_a_claim_is_renewed_each_5_s(layer: MemoryLayer, clock: ManualClock) -> None:
     claims = Claims(layer, print)
     assert claims.due() == float("inf")
-    claim = claims.take("email.receive", "mail-1")
+    claim = claims.take("email.receive", "mail-1", fresh())
     assert isinstance(claim, Claim)
     assert claims.due() == clock() + 5
     for _ in range(10):
         clock.advance(5)
         claims.renew()
         assert claims.due() == clock() + 5
-    assert Claims(layer, print).take("email.receive", "mail-1") is None
+    assert Claims(layer, print).take("email.receive", "mail-1", fresh()) is None
     claims.end(claim)
     assert claims.due() == float("inf")
     claims.renew()
     clock.advance(15.1)
-    assert isinstance(Claims(layer, print).take("email.receive", "mail-1"), Claim)
+    assert isinstance(Claims(layer, print).take("email.receive", "mail-1", fresh()), Claim)
 
 
 def test_ending_a_claim_twice_ends_no_later_one(layer: MemoryLayer) -> None:
     """A thread that was given up may end its claim long after its helper did."""
     claims = Claims(layer, print)
-    first = claims.take("email.receive", "mail-1")
+    first = claims.take("email.receive", "mail-1", fresh())
     assert isinstance(first, Claim)
     claims.end(first)
     layer.delete_state(first.key)
-    second = claims.take("email.receive", "mail-1")
+    second = claims.take("email.receive", "mail-1", fresh())
     assert isinstance(second, Claim)
     claims.end(first)
     assert claims.due() < float("inf")
@@ -218,10 +224,10 @@ def test_a_claim_that_lapsed_is_not_renewed_over_anothers(
 ) -> None:
     """A worker that was suspended for long must not release, or renew, what another holds by now."""
     suspended, other = Claims(layer, print), Claims(layer, print)
-    claim = suspended.take("email.receive", "mail-1")
+    claim = suspended.take("email.receive", "mail-1", fresh())
     assert isinstance(claim, Claim)
     clock.advance(16)
-    theirs = other.take("email.receive", "mail-1")
+    theirs = other.take("email.receive", "mail-1", fresh())
     assert isinstance(theirs, Claim)
     suspended.renew()
     clock.advance(5)
@@ -240,30 +246,30 @@ def test_a_claim_that_lapsed_is_not_renewed_over_anothers(
 def test_a_release_that_comes_late_leaves_what_another_worker_stored(layer: MemoryLayer, clock: ManualClock) -> None:
     """The suspended worker does not know yet that its claim lapsed."""
     suspended, other = Claims(layer, print), Claims(layer, print)
-    claim = suspended.take("email.receive", "mail-1")
+    claim = suspended.take("email.receive", "mail-1", fresh())
     clock.advance(16)
-    theirs = other.take("email.receive", "mail-1")
+    theirs = other.take("email.receive", "mail-1", fresh())
     assert isinstance(claim, Claim)
     assert isinstance(theirs, Claim)
     batch = layer.batch()
     theirs.settle(batch, {"accept": True})
     claim.release(batch)
     batch.run()
-    assert suspended.take("email.receive", "mail-1") == {"accept": True}
+    assert suspended.take("email.receive", "mail-1", fresh()) == {"accept": True}
 
 
 def test_a_release_lets_the_next_take_it_at_once(layer: MemoryLayer, clock: ManualClock) -> None:
     claims = Claims(layer, print)
     for wait in (0, 2):
-        claim = claims.take("email.receive", "mail-1")
+        claim = claims.take("email.receive", "mail-1", fresh())
         assert isinstance(claim, Claim)
         batch = layer.batch()
         claims.end(claim)
         claim.release(batch)
         batch.run()
         clock.advance(wait)
-    assert isinstance(claims.take("email.receive", "mail-1"), Claim)
-    assert claims.take("email.receive", "mail-1") is None
+    assert isinstance(claims.take("email.receive", "mail-1", fresh()), Claim)
+    assert claims.take("email.receive", "mail-1", fresh()) is None
 
 
 def test_a_renewal_while_the_layer_is_away(
@@ -273,7 +279,7 @@ def test_a_renewal_while_the_layer_is_away(
         raise LayerUnavailable("away")
 
     claims = Claims(layer, print)
-    claim = claims.take("email.receive", "mail-1")
+    claim = claims.take("email.receive", "mail-1", fresh())
     assert isinstance(claim, Claim)
     clock.advance(5)
     with monkeypatch.context() as patched:
@@ -284,7 +290,7 @@ def test_a_renewal_while_the_layer_is_away(
     clock.advance(5)
     claims.renew()
     clock.advance(10)
-    assert Claims(layer, print).take("email.receive", "mail-1") is None
+    assert Claims(layer, print).take("email.receive", "mail-1", fresh()) is None
 
 
 def test_claiming_while_the_layer_is_away_is_a_failure_in_steps(

@@ -24,6 +24,11 @@ def small(clock: ManualClock) -> MemoryLayer:
     return MemoryLayer(clock=clock, channel_capacity={"full": 2, "http.reply*": 3})
 
 
+def never(left: float) -> bool:
+    """Wait for no layer."""
+    return False
+
+
 def numbers(found: list[tuple[str, dict[str, Any]]]) -> list[Any]:
     return [message["n"] for _, message in found]
 
@@ -179,7 +184,7 @@ def test_a_dropped_frame_does_not_close_its_socket(small: MemoryLayer, clock: Ma
 
 def test_what_waits_is_bounded(clock: ManualClock) -> None:
     layer = MemoryLayer(clock=clock, channel_capacity={"full": 1})
-    flusher = Flusher(layer, clock.advance, print)
+    flusher = Flusher(layer, clock.advance, print, never)
     for _ in range(70):
         batch = layer.batch()
         batch.send("full", {"b": b"x" * 1_000_000})
@@ -368,7 +373,7 @@ def test_errors_while_waiting_for_room(small: MemoryLayer, clock: ManualClock, m
 
 
 def test_letters_that_cannot_be_kept(layer: MemoryLayer, clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
-    flusher = Flusher(layer, clock.advance, print)
+    flusher = Flusher(layer, clock.advance, print, never)
     flusher.bury(Letter("no name", {}, "x"))
     flusher.bury(Letter("x", {"n": object()}, "x"))
     flusher.bury(Letter("x", {"n": 1}, "x"))
@@ -383,7 +388,7 @@ def test_letters_that_cannot_be_kept(layer: MemoryLayer, clock: ManualClock, cap
 
 
 def test_due(layer: MemoryLayer, clock: ManualClock) -> None:
-    flusher = Flusher(layer, clock.advance, print)
+    flusher = Flusher(layer, clock.advance, print, never)
     assert (flusher.due(), flusher.busy()) == (float("inf"), False)
     flusher.put([])
     assert not flusher.busy()
@@ -397,7 +402,7 @@ def test_due(layer: MemoryLayer, clock: ManualClock) -> None:
 
 def test_one_flush_at_a_time(layer: MemoryLayer, clock: ManualClock) -> None:
     tried: list[bool] = []
-    flusher = Flusher(layer, clock.advance, print)
+    flusher = Flusher(layer, clock.advance, print, never)
     real = layer._run
 
     def run(calls: Any) -> Any:
