@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 
 class Load(NamedTuple):
-    """What a load met: requests a second, and times until the answer in milliseconds."""
+    """What a load met: answers in how many seconds, and times until the answer in milliseconds."""
 
     rate: float
+    answers: int
+    seconds: float
     p50: float
     p99: float
 
@@ -23,13 +25,15 @@ def load(port: int, connections: int, seconds: float) -> Load:
     wrk = shutil.which("wrk")
     if wrk is None:
         raise SystemExit("wrk is missing: apt-get install wrk")
-    whole = f"-d{max(1, round(seconds))}"
-    command = [wrk, "-t1", f"-c{connections}", whole, "--latency", f"http://127.0.0.1:{port}/hello"]
+    length = f"-d{max(1, round(seconds))}"
+    command = [wrk, "-t1", f"-c{connections}", length, "--latency", f"http://127.0.0.1:{port}/hello"]
     report = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     rate = re.search(r"Requests/sec:\s+([\d.]+)", report)
-    if rate is None or re.search(r"Non-2xx|Socket errors", report):
+    whole_run = re.search(r"(\d+) requests in ([\d.]+)s", report)
+    if rate is None or whole_run is None or re.search(r"Non-2xx|Socket errors", report):
         raise SystemExit(report)
-    return Load(float(rate[1]), _milliseconds(report, 50), _milliseconds(report, 99))
+    answers, took = int(whole_run[1]), float(whole_run[2])
+    return Load(float(rate[1]), answers, took, _milliseconds(report, 50), _milliseconds(report, 99))
 
 
 def _milliseconds(report: str, percent: int) -> float:

@@ -1,11 +1,11 @@
 """Mail taken by SMTP, side by side in interleaved rounds: our session of our own beside aiosmtpd.
 
-    python benchmarks/smtp_data.py [--rounds 5] [--seconds 3] [--sessions 20] [--size 10240] [--peers PYTHON]
+    python benchmarks/smtp_data.py [--rounds 5] [--seconds 3] [--sessions 20] [--size 10240]
 
 trunkline         SMTP server, memory layer and a worker thread with one route: 250 once the consumer is done
 core              our session and transport; mails are taken and forgotten
 core, parsed      the same, and every mail is taken apart
-aiosmtpd          on uvloop; mails are taken and forgotten        (run by PYTHON, an interpreter that has it)
+aiosmtpd          on uvloop; mails are taken and forgotten
 aiosmtpd, parsed  the same, and Python's parser takes every mail apart
 
 Each is loaded twice: with many mails a session, and with a new session for each mail. The client sends command by
@@ -16,46 +16,25 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import socket
 import ssl
-import statistics
-import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-PEER = """
-import asyncio, email, email.policy, sys, uvloop
-from aiosmtpd.smtp import SMTP
+from comparison import Goal, Round, arguments, compare
+from processes import Running, free_port, peers_python
+from systems import PEERS
 
-class Handler:
-    async def handle_DATA(self, server, session, envelope):
-        if sys.argv[2] == "parsed":
-            mail = email.message_from_bytes(envelope.content, policy=email.policy.default)
-            mail["subject"], mail.get_body(("plain", "html")).get_content()
-        return "250 OK"
-
-async def main():
-    loop = asyncio.get_running_loop()
-    await loop.create_server(lambda: SMTP(Handler(), hostname="mx.example.org"), "127.0.0.1", int(sys.argv[1]))
-    await asyncio.Event().wait()
-
-uvloop.install()
-asyncio.run(main())
-"""
 NAMES = ("trunkline", "core", "core, parsed", "aiosmtpd", "aiosmtpd, parsed")
-
-
-class Figures(NamedTuple):
-    """One round of one server."""
-
-    rate: float  # mails a second
-    p50: float  # milliseconds for a mail
-    p99: float
-    cpu: float  # microseconds of the server for each mail
+GOALS = (
+    Goal("mails/s", "trunkline", "aiosmtpd, parsed", least=1),
+    Goal("mails/s", "trunkline", "aiosmtpd", least=2, word="aim"),
+    Goal("mails/s", "core", "aiosmtpd"),
+    Goal("mails/s", "core, parsed", "aiosmtpd, parsed"),
+)
 
 
 def mail(size: int) -> bytes:
@@ -187,71 +166,42 @@ class Sender(asyncio.Protocol):
             self.again = loop.create_task(loop.create_connection(lambda: Sender(self.once), host, port))
 
 
-async def load(port: int, sessions: int, seconds: float, once: bool) -> tuple[float, float, float]:
+async def load(port: int, sessions: int, seconds: float, once: bool) -> list[float]:
+    """Return the seconds that each mail took, sorted."""
     loop = asyncio.get_running_loop()
     Sender.times, Sender.sending = [], True
     for _ in range(sessions):
         await loop.create_connection(lambda: Sender(once), "127.0.0.1", port)
     await asyncio.sleep(seconds)
     Sender.sending = False
-    times = sorted(Sender.times)
-    return len(times) / seconds, 1000 * times[len(times) // 2], 1000 * times[len(times) * 99 // 100]
+    return sorted(Sender.times)
 
 
-def cpu_of(pid: int) -> float:
-    """Return the CPU seconds that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def measure(name: str, options: argparse.Namespace, once: bool) -> Figures:
+def measure(name: str, options: argparse.Namespace, once: bool) -> Round:
     """Start a server, load it, end it."""
     import uvloop
 
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
+    command: list[str | Path]
     if name.startswith("aiosmtpd"):
-        command = [options.peers, "-c", PEER, str(port), name.rpartition(" ")[2]]
+        command = [peers_python(), PEERS / "mail.py", str(port), "parsed" if name.endswith("parsed") else "taken"]
     else:
-        command = [sys.executable, str(Path(__file__).resolve()), "--serve", name, "--port", str(port)]
-    server = subprocess.Popen(command)
-    try:
-        wait_for(port, server)
+        command = [sys.executable, Path(__file__).resolve(), "--serve", name, "--port", str(port)]
+    with Running("server", command) as server:
+        server.wait_for_greeting(port, b"220")
         uvloop.run(load(port, options.sessions, 0.5, once))  # warm
-        before = cpu_of(server.pid)
-        rate, p50, p99 = uvloop.run(load(port, options.sessions, options.seconds, once))
-        return Figures(rate, p50, p99, 1e6 * (cpu_of(server.pid) - before) / (rate * options.seconds))
-    finally:
-        server.terminate()
-        try:
-            server.wait(5)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
-
-
-def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
-    """Wait until the server greets."""
-    for _ in range(200):
-        if server.poll() is not None:
-            raise SystemExit(f"a server ended with {server.returncode}: {server.args!r}")
-        try:
-            with socket.create_connection(("127.0.0.1", port), 5) as found:
-                if found.recv(3) == b"220":
-                    return
-        except OSError:
-            time.sleep(0.05)
-    raise SystemExit(f"nothing answers: {server.args!r}")
+        before, own = server.cpu(), time.process_time()
+        times = uvloop.run(load(port, options.sessions, options.seconds, once))
+        cpu = {"server": server.cpu() - before, "client": time.process_time() - own}
+    p50, p99 = (1000 * times[len(times) * percent // 100] for percent in (50, 99))
+    values = {"mails/s": len(times) / options.seconds, "p50 ms": p50, "p99 ms": p99}
+    return Round(values, len(times), options.seconds, cpu)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0)
+    parser = arguments(__doc__)
     parser.add_argument("--sessions", type=int, default=20)
     parser.add_argument("--size", type=int, default=10 * 1024, help="bytes of a mail")
-    parser.add_argument("--peers", default=sys.executable, metavar="PYTHON", help="interpreter that has aiosmtpd")
     parser.add_argument("--serve", choices=NAMES, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -260,18 +210,10 @@ def main() -> None:
         return
     Sender.content = mail(options.size)
     for once in (False, True):
-        found: dict[str, list[Figures]] = {name: [] for name in NAMES}
-        for _ in range(options.rounds):
-            for name, rounds in found.items():
-                rounds.append(measure(name, options, once))
-        print(f"{'one mail' if once else 'many mails'} a session, {options.sessions} sessions, {options.size} bytes")
-        print(f"{'':18}{'mails/s':>26}{'p50 ms':>9}{'p99 ms':>9}{'CPU µs/mail':>14}{'of aiosmtpd':>14}")
-        peer = statistics.median(figures.rate for figures in found["aiosmtpd"])
-        for name, rounds in found.items():
-            rate, p50, p99, cpu = (statistics.median(column) for column in zip(*rounds, strict=True))
-            low, high = min(figures.rate for figures in rounds), max(figures.rate for figures in rounds)
-            spread = f"{rate:,.0f} ({low:,.0f}-{high:,.0f})"
-            print(f"{name:18}{spread:>26}{p50:>9.2f}{p99:>9.2f}{cpu:>14.0f}{rate / peer:>13.2f}x")
+        subjects = {name: partial(measure, name, options, once) for name in NAMES}
+        kind = "one mail" if once else "many mails"
+        title = f"{kind} a session, {options.sessions} sessions, {options.size} bytes, {options.seconds:g} s"
+        compare(title, subjects, options, GOALS, "mail")
 
 
 if __name__ == "__main__":

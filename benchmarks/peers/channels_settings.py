@@ -1,0 +1,14 @@
+"""Django's settings of the Channels site: the tutorial's, without sessions and a database, which it would not use."""
+
+import os
+
+SECRET_KEY = "benchmark"
+ALLOWED_HOSTS = ["127.0.0.1"]
+INSTALLED_APPS = ["channels"]
+ROOT_URLCONF = "channels_site"
+ASGI_APPLICATION = "channels_site.application"
+if os.environ.get("BENCHMARK_REDIS"):
+    # The defaults, 100 messages a channel and 100 connections to Redis (since redis-py 8), make 100 sockets fail.
+    hosts = [os.environ["BENCHMARK_REDIS"] + "?max_connections=20000"]
+    options = {"hosts": hosts, "capacity": 10_000}
+    CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": options}}

@@ -1,0 +1,16 @@
+"""HTTP hello without a bus, for uvicorn and gunicorn."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+
+async def asgi(scope: Any, receive: Any, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+    assert scope["type"] == "http"
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"12")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"hello world\n"})
+
+
+def wsgi(environ: Any, start_response: Callable[[str, list[tuple[str, str]]], object]) -> Iterable[bytes]:
+    start_response("200 OK", [("content-type", "text/plain"), ("content-length", "12")])
+    return [b"hello world\n"]
