@@ -1,0 +1,1 @@
+"""The Redis engine: one bus for many machines."""

@@ -1,0 +1,174 @@
+"""Where one Redis is: what a URL and its options say, checked before anything connects."""
+
+import ssl
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+PORT = 6379
+SCHEMES = ("redis", "rediss", "unix")
+
+_SHAPE = {
+    "redis": "redis://[user:password@]host[:port][/database]",
+    "rediss": "rediss://[user:password@]host[:port][/database]",
+    "unix": "unix://[user:password@]/path/redis.sock[?db=database]",
+}
+
+
+@dataclass(frozen=True)
+class TLS:
+    """How a TLS connection is verified: paths of PEM files.
+
+    Attributes:
+        ca: Who may have signed the server's certificate; None for the authorities that the system trusts.
+        certificate: The client's own certificate, for a Redis that asks for one.
+        key: The key of that certificate; None if the certificate's file holds it.
+    """
+
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Read the files as they are now: certificates are renewed while processes run.
+
+        Raises:
+            OSError: A file cannot be read, or is not what it should be (`ssl.SSLError`).
+        """
+        context = ssl.create_default_context(cafile=self.ca)
+        if self.certificate is not None:
+            context.load_cert_chain(self.certificate, self.key)
+        return context
+
+
+@dataclass(frozen=True)
+class Address:
+    """One Redis server and database, and who wants to use it.
+
+    Attributes:
+        host: A name or an IP address; "" for a Unix socket.
+        path: The Unix socket; None for TCP.
+        database: Its number.
+        username: The ACL user; None for the default one.
+        password: None where Redis asks for none.
+        tls: None for a connection that is not encrypted.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = PORT
+    path: str | None = None
+    database: int = 0
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: TLS | None = None
+
+    @property
+    def text(self) -> str:
+        """The address as people write it, without user and password."""
+        if self.path is not None:
+            return f"unix://{self.path}?db={self.database}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'redis' if self.tls is None else 'rediss'}://{host}:{self.port}/{self.database}"
+
+
+def read_address(
+    scheme: str,
+    place: str,
+    *,
+    db: int | str | None = None,
+    tls_ca: str | None = None,
+    tls_certificate: str | None = None,
+    tls_key: str | None = None,
+) -> Address:
+    """Read one server's address.
+
+    Args:
+        scheme: "redis", "rediss" (TLS) or "unix".
+        place: What stands between `://` and `?`. User and password may be percent-encoded.
+        db: The database's number, where the place does not name it.
+        tls_ca, tls_certificate, tls_key: PEM files; see `TLS`.
+
+    Raises:
+        ValueError: Something is wrong; one line that says what. It never shows user or password.
+    """
+    if scheme not in SCHEMES:
+        raise ValueError(f"{scheme}:// is no Redis address; there is {', '.join(f'{name}://' for name in SCHEMES)}")
+    front, slash, rest = place.partition("/")
+    userinfo, _, server = front.rpartition("@")
+    if "@" in rest and not userinfo:
+        raise ValueError(f"{scheme}://…: '/' and '@' in a user name or password are written %2F and %40")
+    username, password = _user(scheme, userinfo)
+    tls = _tls(scheme, tls_ca, tls_certificate, tls_key)
+    if scheme == "unix":
+        if server or len(rest) < 1:
+            raise ValueError(f"unix://{server}{slash}{rest}: expected {_SHAPE[scheme]}")
+        return Address("", 0, "/" + unquote(rest), _database(scheme, "" if db is None else str(db)), username, password)
+    if "/" in rest:
+        raise ValueError(f"{scheme}://{server}/{rest}: expected {_SHAPE[scheme]}")
+    if rest and db is not None:
+        raise ValueError(f"{scheme}://{server}/{rest}: the database stands twice, in the path and as db={db}")
+    host, port = _host(scheme, server)
+    database = _database(scheme, rest or ("" if db is None else str(db)))
+    return Address(host, port, None, database, username, password, tls)
+
+
+def _user(scheme: str, userinfo: str) -> tuple[str | None, str | None]:
+    if not userinfo:
+        return None, None
+    username, _, password = userinfo.partition(":")
+    if not password:
+        raise ValueError(
+            f"{scheme}://…: a user name needs a password; expected {_SHAPE[scheme]}, without user ':password@'"
+        )
+    return unquote(username) or None, unquote(password)
+
+
+def _host(scheme: str, server: str) -> tuple[str, int]:
+    where = f"{scheme}://{server}"
+    if "," in server:
+        raise ValueError(f"{where}: several hosts are not part of this version of Trunkline; name one")
+    if server.startswith("["):
+        host, bracket, rest = server[1:].partition("]")
+        separator, port = rest[:1], rest[1:]
+        if not bracket or separator not in ("", ":"):
+            raise ValueError(f"{where}: expected an IPv6 address as [::1] or [::1]:{PORT}")
+    else:
+        host, separator, port = server.partition(":")
+        if ":" in port:
+            raise ValueError(f"{where}: an IPv6 address stands in brackets: [::1]:{PORT}")
+    if not host:
+        raise ValueError(f"{where}: the host is missing; expected {_SHAPE[scheme]}")
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ValueError(f"{where}: {host!r} is no host name") from None
+    if not separator:
+        return host, PORT
+    if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+        raise ValueError(f"{where}: the port is {port!r}; expected a number from 1 to 65535")
+    return host, int(port)
+
+
+def _database(scheme: str, text: str) -> int:
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise ValueError(f"{scheme}://…: the database is {text!r}; expected a number such as 0")
+    return int(text)
+
+
+def _tls(scheme: str, ca: str | None, certificate: str | None, key: str | None) -> TLS | None:
+    given = {"tls_ca": ca, "tls_certificate": certificate, "tls_key": key}
+    named = [name for name, value in given.items() if value is not None]
+    if scheme != "rediss":
+        if named:
+            raise ValueError(f"{scheme}://…: {named[0]} is for rediss://, which is the same with TLS")
+        return None
+    if key is not None and certificate is None:
+        raise ValueError("rediss://…: tls_key needs tls_certificate")
+    tls = TLS(ca, certificate, key)
+    try:
+        tls.context()
+    except OSError as error:
+        files = ", ".join(f"{name}={given[name]}" for name in named)
+        raise ValueError(f"rediss://…: {files}: {error.strerror or error}") from None
+    return tls
