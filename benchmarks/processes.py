@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -36,7 +37,7 @@ class Running:
         name: str,
         command: Sequence[str | Path],
         *,
-        folder: Path = HERE,
+        folder: str | Path = HERE,
         environment: Mapping[str, str] | None = None,
         talks: bool = False,
     ) -> None:
@@ -182,15 +183,17 @@ def peers_python() -> Path:
     return HERE / ".venv" / "bin" / "python"
 
 
-def redis_server(port: int, folder: Path) -> Running:
-    """Start a Redis that keeps nothing on disk, and wait for it.
+@contextmanager
+def redis_server() -> Iterator[tuple[Running, str]]:
+    """Run a Redis that keeps nothing on disk; yield it and its URL.
 
     Raises:
         SystemExit: redis-server is missing, or does not answer.
     """
     if shutil.which("redis-server") is None:
         raise SystemExit("redis-server is missing: apt-get install redis-server")
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    running = Running("redis", ["redis-server", *options], folder=folder)
-    running.wait_for_greeting(port, b"+PONG", b"PING\r\n")
-    return running
+    port = free_port()
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--loglevel", "warning"]
+    with tempfile.TemporaryDirectory() as folder, Running("redis", ["redis-server", *options], folder=folder) as redis:
+        redis.wait_for_greeting(port, b"+PONG", b"PING\r\n")
+        yield redis, f"redis://127.0.0.1:{port}/0"

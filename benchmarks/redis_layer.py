@@ -13,14 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from comparison import Goal, Round, arguments, compare
-from processes import HERE, Running, free_port, peers_python, redis_server
+from processes import Running, peers_python, redis_server
 from systems import PEERS
 
 TEXT = "x" * 390
@@ -82,16 +81,11 @@ def repeat(step: Callable[[], object], size: int, seconds: float) -> None:
 
 def measure(layer: str, size: int, seconds: float) -> Round:
     """Start a Redis and a program that sends and receives."""
-    port = free_port()
-    url = f"redis://127.0.0.1:{port}/0"
-    command: list[str | Path] = [sys.executable, Path(__file__).resolve(), "--drive", url, "--size", str(size)]
+    command: list[str | Path] = [sys.executable, Path(__file__).resolve()]
     if layer == "channels_redis":
-        command = [peers_python(), PEERS / "channels_layer.py", "--drive", url, "--size", str(size)]
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        redis_server(port, Path(folder)) as redis,
-        Running("program", [*command, "--seconds", str(seconds)], folder=HERE, talks=True) as program,
-    ):
+        command = [peers_python(), PEERS / "channels_layer.py"]
+    command += ["--size", str(size), "--seconds", str(seconds), "--drive"]
+    with redis_server() as (redis, url), Running("program", [*command, url], talks=True) as program:
         program.hear()
         before = {"redis": redis.cpu(), "program": program.cpu()}
         did = json.loads(program.hear())

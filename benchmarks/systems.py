@@ -40,7 +40,7 @@ Start = Callable[[], AbstractContextManager[System]]
 def trunkline() -> Iterator[System]:
     """Run `trunkline serve http`, one `trunkline work`, and the Redis between them."""
     with ExitStack() as stack:
-        redis, url = stack.enter_context(_bus())
+        redis, url = stack.enter_context(redis_server())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         port = free_port()
         settings = _settings(folder, port, url)
@@ -92,7 +92,7 @@ def channels_alone() -> AbstractContextManager[System]:
 def channels() -> Iterator[System]:
     """Run Channels under uvicorn, a `runworker`, and the Redis between them."""
     with ExitStack() as stack:
-        redis, url = stack.enter_context(_bus())
+        redis, url = stack.enter_context(redis_server())
         port = free_port()
         worker = stack.enter_context(_peer("worker", "-m", "django", "runworker", "echo", "-v", "0", bus=url))
         server = stack.enter_context(_uvicorn("channels_site:application", port, url))
@@ -108,7 +108,7 @@ def channels() -> Iterator[System]:
 def python_socketio() -> Iterator[System]:
     """Run python-socketio under uvicorn, with a Redis for other processes to emit through."""
     with ExitStack() as stack:
-        redis, url = stack.enter_context(_bus())
+        redis, url = stack.enter_context(redis_server())
         port = free_port()
         server = stack.enter_context(_uvicorn("socketio_site:application", port, url))
         server.wait_for_hello(port)
@@ -117,14 +117,6 @@ def python_socketio() -> Iterator[System]:
             return _peer("emitter", "emit.py", "socketio", text, bus=url, talks=True)
 
         yield System(port, [server, redis], room="/socket.io/?EIO=4&transport=websocket", emit=emit)
-
-
-@contextmanager
-def _bus() -> Iterator[tuple[Running, str]]:
-    with tempfile.TemporaryDirectory() as folder:
-        port = free_port()
-        with redis_server(port, Path(folder)) as redis:
-            yield redis, f"redis://127.0.0.1:{port}/0"
 
 
 def _trunkline(name: str, *words: str | Path) -> Running:
