@@ -68,9 +68,15 @@ class Batch:
         key: str | None = None,
         once: str | None = None,
         window: float = 600,
+        trusted: bool = False,
     ) -> None:
-        """Add a `Layer.send`."""
-        self.calls.append((self._checked.put(channel, message, expiry, delay, key, once, window), True))
+        """Add a `Layer.send`.
+
+        Args:
+            trusted: The message is known to be one that may travel, so that nobody looks at it once more.
+        """
+        call = self._checked.put(channel, message, expiry, delay, key, once, window, trusted=trusted)
+        self.calls.append((call, True))
 
     def send_group(self, group: str, message: dict[str, Any], exclude: str | Iterable[str] | None = None) -> None:
         """Add a `Layer.send_group`."""

@@ -253,7 +253,7 @@ class Consuming:
             batch = batch if batch is not None else self._layer.batch()
             if said is not None:
                 assert held.reply_name is not None
-                batch.send(held.reply_name, dict(said))
+                batch.send(held.reply_name, dict(said), trusted=True)
             if given.claim is not None:
                 self._settle(given, batch, held.answer or said or {})
             if given.delivery.id is not None:
@@ -308,7 +308,7 @@ class Consuming:
     def _answer(self, given: _Given, answer: Answer | None) -> None:
         batch = self._layer.batch()
         if answer is not None and given.reply_name is not None:
-            batch.send(given.reply_name, dict(answer))
+            batch.send(given.reply_name, dict(answer), trusted=True)
         if given.delivery.id is not None:
             batch.ack(given.delivery)
         self._flusher.put(batch.calls)
@@ -390,7 +390,7 @@ class Consuming:
             batch.ack(given.delivery)
         if given.form is not None and given.form.failure is not None and given.reply_name is not None:
             try:
-                batch.send(given.reply_name, dict(given.form.failure))
+                batch.send(given.reply_name, dict(given.form.failure), trusted=True)
             except TypeError as error:
                 log.error("%s cannot be answered: %s", _shown(given), error)
         self._flusher.put(batch.calls)

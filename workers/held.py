@@ -53,15 +53,21 @@ class Held:
         self.due = float("inf")
         self._size = 0
 
-    def send(self, name: str, content: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    def send(self, name: str, content: Mapping[str, Any], options: Mapping[str, Any], trusted: bool) -> None:
         """Hold a message; it is packed now, so that altering it later alters nothing.
+
+        Args:
+            name: The channel.
+            content: The message.
+            options: Those of `Layer.send`.
+            trusted: A format looked at every part of the message.
 
         Raises:
             HeldTooMuch: over 1 000 sends or 8 MiB.
             TypeError: the name or the message cannot travel.
         """
         batch = self._room()
-        batch.send(name, plain(content), **options)
+        batch.send(name, plain(content), trusted=trusted, **options)
         self._weigh(batch)
         self.note_answer(name, content)
 

@@ -50,7 +50,7 @@ def send(
     if form is not None and form.needs_listener and not heard(held.layer, name):
         held.unheard(name, content)
     else:
-        held.send(name, content, options)
+        held.send(name, content, options, form is not None)
     return None
 
 
