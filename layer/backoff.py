@@ -1,27 +1,36 @@
-"""How long to wait before something is tried again."""
+"""How long to wait between attempts to connect.
+
+Full jitter, so that those who lost Redis together come back one by one: see "Exponential Backoff And Jitter",
+AWS Architecture Blog, 2015.
+"""
 
 import random
-
-FIRST = 0.05
-LONGEST = 2.0
+from collections.abc import Callable
 
 
 class Backoff:
-    """Full jitter: anything between nothing and a bound that doubles from 50 ms to 2 s.
+    """Waits that are drawn from 0 up to a ceiling, which doubles with each.
 
     Args:
-        rng: Where chance comes from.
+        shortest: The first ceiling, in seconds.
+        longest: The last ceiling, in seconds.
+        draw: Returns a number from 0 up to 1.
     """
 
-    def __init__(self, rng: random.Random | None = None) -> None:
-        self._uniform = (rng or random.Random()).uniform
-        self._bound = FIRST
+    def __init__(
+        self, shortest: float = 0.05, longest: float = 2.0, *, draw: Callable[[], float] = random.random
+    ) -> None:
+        self.longest = longest
+        self._shortest = shortest
+        self._draw = draw
+        self._ceiling = shortest
 
     def next(self) -> float:
-        """Return the seconds to wait now."""
-        bound, self._bound = self._bound, min(self._bound * 2, LONGEST)
-        return self._uniform(0, bound)
+        """Return how long to wait before the next attempt, in seconds."""
+        wait = self._draw() * self._ceiling
+        self._ceiling = min(self._ceiling * 2, self.longest)
+        return wait
 
     def reset(self) -> None:
-        """Begin again with the shortest: it worked."""
-        self._bound = FIRST
+        """Begin again with the shortest ceiling: an attempt succeeded."""
+        self._ceiling = self._shortest

@@ -9,8 +9,15 @@ from .options import from_url
 
 Opener = Callable[..., Layer]
 
-_engines: dict[str, str | Opener] = {"memory": ".memory:open_memory"}
-_known_elsewhere = ("ipc", "redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
+_engines: dict[str, str | Opener] = {
+    "memory": ".memory:open_memory",
+    "ipc": ".ipc.layer:open_ipc",
+    "redis": ".redis.layer:open_redis",
+    "rediss": ".redis.layer:open_rediss",
+    "unix": ".redis.layer:open_unix",
+}
+_known_elsewhere = ("redis+sentinel", "redis+cluster")
+_extras = {"hiredis": "redis"}
 
 
 def register_engine(scheme: str, opener: str | Opener) -> None:
@@ -44,7 +51,18 @@ def open_layer(url: str, **options: Any) -> Layer:
             raise ValueError(f"{scheme}:// is not part of this version of Trunkline; it has {known}")
         raise ValueError(f"{url!r}: no layer engine is called {scheme!r}; there is {known}")
     if isinstance(opener, str):
-        module, _, name = opener.partition(":")
-        opener = getattr(import_module(module, __package__), name)
+        opener = _import(scheme, opener)
     layer: Layer = opener(place, **(given | options))
     return layer
+
+
+def _import(scheme: str, opener: str) -> Opener:
+    module, _, name = opener.partition(":")
+    try:
+        found: Opener = getattr(import_module(module, __package__), name)
+    except ModuleNotFoundError as error:
+        extra = _extras.get(error.name or "")
+        if extra is None:
+            raise
+        raise ValueError(f"{scheme}:// needs trunkline[{extra}]: pip install 'trunkline[{extra}]'") from None
+    return found

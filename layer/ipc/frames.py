@@ -14,7 +14,7 @@ A frame is an array that begins with its kind:
         HELLO    version, epoch, bytes a frame may have, messages lost at most
                                                            at once after connecting. The epoch is another one after the
                                                            broker ended; what waited in the one before is lost
-        CALLS    id, outcomes, {index: (error, text)}      the answer, once all calls of a frame are done
+        CALLS    id, outcomes, ((index, error, text), …)   the answer, once all calls of a frame are done
         TAKE     id, queue, now, elements                  the one answer to a TAKE: what was taken, or queue ""
                                                            after a CANCEL or without `wait`, or None where `holder` has
                                                            lost the lease

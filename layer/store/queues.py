@@ -265,11 +265,11 @@ class Queues:
         self._all_full = Meter(self._clock())
 
     def held(self) -> tuple[int, int]:
-        """Return how many messages and notes are held, and about how many bytes they take."""
+        """Return how many messages are held, and about how many bytes they and the notes take."""
         now = self._clock()
         live = [queue for name in list(self._queues) if (queue := self._live(name, now)) is not None]
-        count = sum(len(queue.items) + len(queue.delayed) for queue in live)
-        return count, sum(queue.size for queue in live) + ELEMENT_BYTES * count
+        elements = sum(len(queue.items) + len(queue.delayed) for queue in live)
+        return sum(queue.used for queue in live), sum(queue.size for queue in live) + ELEMENT_BYTES * elements
 
     def statistics(self) -> dict[str, Any]:
         """Return the ASGI 1.x statistics over all queues."""

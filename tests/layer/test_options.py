@@ -41,7 +41,6 @@ def test_options_in_urls_and_keywords(url: str, options: dict[str, Any], expecte
         ("://x", {}, "no layer URL"),
         ("carrier-pigeon://x", {}, "no layer engine is called 'carrier-pigeon'; there is memory://"),
         ("redis://localhost:6379/0", {}, "redis:// is not part of this version of Trunkline; it has memory://"),
-        ("ipc:///run/bus.sock", {}, "ipc:// is not part of this version"),
         ("redis+cluster://a,b", {}, "redis+cluster:// is not part of this version"),
         ("memory://a/b", {}, "a name has letters"),
         ("memory://a#b", {}, "no '#' part"),

@@ -281,11 +281,11 @@ class Inboxes(Part):
         assert sorted(layer.listeners()) == ["worker.1", "worker.2"]
         subject.advance(2)
         assert sorted(layer.listeners()) == ["worker.2"]
-        assert dict(server.inbox.listening()) == {"a": False, "b": True}
+        server.wait(lambda: dict(server.inbox.listening()) == {"a": False, "b": True})
         subject.advance(45)
         assert dict(server.inbox.listening()) == {"b": True}
         layer.announce("worker.3", {"channels": {"b": False}})
-        assert dict(server.inbox.listening()) == {"b": False}
+        server.wait(lambda: dict(server.inbox.listening()) == {"b": False})
         subject.advance(61)
         assert dict(server.inbox.listening()) == {}
 

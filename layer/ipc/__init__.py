@@ -1,0 +1,1 @@
+"""The ipc engine: one machine, many processes, nothing to install beside it."""

@@ -1,0 +1,489 @@
+"""The broker without its socket: the store, and who is to be given what out of it.
+
+Bytes come in by `Session.feed`, and go out by the session's `write`, once a turn. `turn` does a bounded amount of
+work, some calls of each session in rotation, so that a client that floods waits for itself only; and who waits for
+messages is served once the calls of the turn are done, in batches. Nothing here knows a socket or a loop.
+"""
+
+import heapq
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..errors import ChannelFull, LayerError
+from ..membership import Membership, spread
+from ..options import MAX_SIZE
+from ..store import Store
+from ..store.element import RELOAD, Element
+from . import frames
+from .checks import STORING, Take, check
+from .frames import FrameError
+
+log = logging.getLogger("trunkline.bus")
+
+MEMORY = 1024 * 1024 * 1024  # bytes the store may take
+
+_QUANTUM = 64  # calls of one session before it is the next one's turn
+_TURN = 1024  # calls before the loop looks at the sockets again
+_BATCH = 256 * 1024  # bytes of messages in one answer to a TAKE, and of frames that a session may be behind with
+_TAKES = 16  # that one client may have waiting
+_AGAIN = 0.1  # seconds after which a full store is counted again
+_READERS = 1024  # inboxes read plainly whose members are remembered
+
+# Errors that a call raises at its caller's, by their names
+ERRORS: dict[str, type[Exception]] = {error.__name__: error for error in (LayerError, ChannelFull, TypeError)}
+
+
+class Peer(Protocol):
+    """The socket behind a session."""
+
+    def write(self, data: bytes) -> None:
+        """Take the bytes of one turn."""
+
+    def worked(self) -> None:
+        """Learn that the session is less behind."""
+
+    def cut(self, reason: str) -> None:
+        """Cut the client off; its session is closed."""
+
+
+class Session:
+    """One client of the broker.
+
+    Args:
+        broker: Whose.
+        peer: Its socket.
+
+    Attributes:
+        stalled: Whether what was written waits for the client to read it; its calls wait meanwhile, too.
+    """
+
+    def __init__(self, broker: "Broker", peer: Peer) -> None:
+        self.stalled = False
+        self.takes: dict[int, Take] = {}
+        self.hears = False
+        self._broker = broker
+        self.peer = peer
+        self._out: list[bytes] = []
+        self._splitter = frames.Splitter(broker.frame_limit)
+        self._frames: deque[bytes] = deque()
+        self._behind = 0  # bytes of them
+        self._calls: tuple[Any, ...] = ()  # of the frame at work
+        self._done: list[Any] = []
+        self._errors: list[tuple[int, str, str]] = []
+        self._id = 0
+        self._admitted = True
+
+    @property
+    def partial(self) -> bool:
+        """Whether a frame has begun and not ended."""
+        return self._splitter.partial
+
+    @property
+    def behind(self) -> bool:
+        """Whether so much waits to be done that no more should be read."""
+        return self._behind > _BATCH
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to be done, and may be done."""
+        return not self.stalled and bool(self._frames or self._calls)
+
+    def feed(self, data: bytes) -> None:
+        """Take what the client sent.
+
+        Raises:
+            FrameError: It is nothing of ours: the client is to be cut off.
+        """
+        for frame in self._splitter.feed(data):
+            self._frames.append(frame)
+            self._behind += len(frame)
+        self._broker.ready(self)
+
+    def work(self, most: int) -> int:
+        """Do up to `most` calls; return how many were done.
+
+        Raises:
+            FrameError: The client is to be cut off.
+        """
+        done = 0
+        while done < most and self.busy:
+            if self._calls:
+                done += self._call(most - done)
+            else:
+                self._begin()
+                done += 1
+        return done
+
+    def tell(self, *parts: Any) -> None:
+        """Send a frame at the end of the turn."""
+        self._out.append(self._broker.frame(*parts))
+        self._broker.told(self)
+
+    def flush(self) -> None:
+        """Write what this turn told."""
+        out, self._out = self._out, []
+        if out:
+            self.peer.write(out[0] if len(out) == 1 else b"".join(out))
+
+    def finish(self) -> None:
+        """Do the rest of the frame at work, if there is one."""
+        while self._calls:
+            self._call(_TURN)
+
+    def _begin(self) -> None:
+        frame = self._frames.popleft()
+        self._behind -= len(frame)
+        parts = frames.unpack(frame)
+        kind = parts[0]
+        if kind == frames.CALLS:
+            if len(parts) != 3 or type(parts[1]) is not int or type(parts[2]) is not tuple:
+                raise FrameError("CALLS: wrong parts")
+            _, self._id, self._calls = parts
+            self._admitted = self._broker.admit(len(frame))
+            if not self._calls:
+                self.tell(frames.CALLS, self._id, (), ())
+        elif kind == frames.TAKE:
+            take = Take(self, parts)
+            if take.id in self.takes or len(self.takes) >= _TAKES:
+                raise FrameError(f"TAKE: {take.id} of {len(self.takes)} that wait")
+            self._broker.take(take)
+        elif kind == frames.CANCEL and len(parts) == 2:
+            self._broker.cancel(self, parts[1])
+        else:
+            raise FrameError(f"a frame of kind {kind!r:.60}")
+
+    def _call(self, most: int) -> int:
+        """Do up to `most` of the calls of the frame at work."""
+        calls, done, known = self._calls, self._done, self._broker.calls
+        begun = len(done)
+        upto = min(begun + most, len(calls))
+        for index in range(begun, upto):
+            try:
+                name, arguments = calls[index]
+            except (TypeError, ValueError):
+                raise FrameError("CALLS: something that is no call") from None
+            check(name, arguments)
+            try:
+                if not self._admitted and name in STORING:
+                    self._broker.refuse(name)
+                    done.append(None)
+                else:
+                    done.append(known[name](*arguments))
+            except (LayerError, TypeError) as error:
+                done.append(None)
+                self._errors.append((index, type(error).__name__, str(error)))
+            except Exception:
+                log.exception("error in the call %s of a client", name)
+                done.append(None)
+                self._errors.append((index, LayerError.__name__, f"the bus failed in {name}; its log says how"))
+            if name == "heard":
+                self.hears = True
+        if upto == len(calls):
+            self.tell(frames.CALLS, self._id, done, self._errors)
+            self._calls, self._done, self._errors = (), [], []
+        return upto - begun
+
+
+class Broker:
+    """A store and its sessions.
+
+    Args:
+        clock: Seconds, never going back.
+        wake: Called when there is a turn to be done: at most once until `turn` was called.
+        max_size: Bytes the largest message may have that any client sends.
+        memory: Bytes the store may take.
+        lost: How many messages, at most, were lost with the broker before this one.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        wake: Callable[[], None],
+        *,
+        max_size: int = MAX_SIZE,
+        memory: int = MEMORY,
+        lost: int = 0,
+    ) -> None:
+        self.epoch = secrets.token_hex(8)
+        self.frame_limit = max_size + frames.OVERHEAD
+        self.frame = frames.Writer().frame
+        self.sessions: dict[Session, None] = {}
+        self.stopping = False
+        self._clock = clock
+        self._wake = wake
+        self._awake = False
+        self._lost = lost
+        self._memory = memory
+        self._left = float(memory)
+        self._count_at = 0.0
+        self._waiting: dict[str, dict[Take, None]] = {}  # queue → who waits for it, the first one first
+        self._filled: dict[str, None] = {}  # queues among those that got something
+        self._dues: list[tuple[float, str]] = []  # when a delayed message of one of those is due
+        self._due: dict[str, float] = {}
+        self._readers: dict[str, Membership] = {}  # of inboxes that are read plainly
+        self._reader = self.epoch  # as whom
+        self._told: dict[Session, None] = {}
+        self._busy: deque[Session] = deque()
+        self._queued: set[Session] = set()  # those in _busy
+        self._heard: dict[str, bool] = {}
+        wall = time.time if clock is time.monotonic else clock
+        self.store = Store(clock, self._waiting, self._notify, wall)
+        self.calls: dict[str, Callable[..., Any]] = self.store.calls | {
+            "announce": self._announce,
+            "heard": self.store.listeners.heard,
+            "statistics": self._statistics,
+        }
+
+    # for the sockets
+
+    def open(self, peer: Peer) -> Session:
+        """Begin with a client that has connected."""
+        session = Session(self, peer)
+        self.sessions[session] = None
+        session.tell(frames.HELLO, frames.VERSION, self.epoch, self.frame_limit, self._lost)
+        return session
+
+    def close(self, session: Session) -> None:
+        """Forget a client that is gone."""
+        if self.sessions.pop(session, self) is self:
+            return
+        for take in session.takes.values():
+            self._forget(take)
+        session.takes = {}
+        self._told.pop(session, None)
+
+    def cut(self, session: Session, reason: str) -> None:
+        """Have a client cut off."""
+        self.close(session)
+        session.peer.cut(reason)
+
+    def ready(self, session: Session) -> None:
+        """Have a session worked for in its turn."""
+        if session.busy and session not in self._queued and not self.stopping:
+            self._queued.add(session)
+            self._busy.append(session)
+            self._rouse()
+
+    def told(self, session: Session) -> None:
+        """Have a session flushed at the end of the turn."""
+        self._told[session] = None
+        self._rouse()
+
+    def turn(self) -> None:
+        """Do a bounded amount of work; `wake` is called if some is left."""
+        self._awake = True
+        left = _TURN
+        while self._busy and left > 0:
+            session = self._busy.popleft()
+            self._queued.discard(session)
+            if session not in self.sessions:
+                continue
+            try:
+                left -= session.work(min(_QUANTUM, left))
+            except FrameError as error:
+                self.cut(session, str(error))
+            else:
+                session.peer.worked()
+                self.ready(session)
+        self._serve()
+        while self._told:
+            session, _ = self._told.popitem()
+            session.flush()
+        self._awake = False
+        if self._busy:
+            self._rouse()
+
+    def due(self) -> float | None:
+        """Return the seconds until a delayed message is due that somebody waits for; None if there is none."""
+        now = self._clock()
+        while self._dues:
+            when, queue = self._dues[0]
+            if self._due.get(queue) == when and queue in self._waiting:
+                if when > now:
+                    return when - now
+                self._filled[queue] = None
+                self._rouse()
+            heapq.heappop(self._dues)
+            if self._due.get(queue) == when:
+                del self._due[queue]
+        return None
+
+    def moved(self) -> None:
+        """Look again at all that somebody waits for: the clock was moved by hand."""
+        self._filled.update(dict.fromkeys(self._waiting))
+        self._rouse()
+
+    def stop(self, reason: str) -> int:
+        """Take no more calls, answer who waits, and say goodbye; return how many messages are lost."""
+        self.stopping = True
+        for session in list(self.sessions):
+            try:
+                session.finish()  # what has begun, so that nobody has to be in doubt about it
+            except FrameError:
+                pass
+            for take in list(session.takes.values()):
+                self._answer(take, "", 0.0, ())
+            session.tell(frames.BYE, reason)
+        self._busy.clear()
+        self.turn()
+        return int(self.store.queues.held()[0])
+
+    # for sessions
+
+    def take(self, take: Take) -> None:
+        """Give what there is, or remember who waits."""
+        if self._filled:
+            self._serve()  # to those that came before
+        self._settle(take)
+
+    def cancel(self, session: Session, id: Any) -> None:
+        """Withdraw a take; one that was answered meanwhile needs nothing."""
+        take = session.takes.get(id)
+        if take is not None:
+            self._answer(take, "", 0.0, ())
+
+    def admit(self, size: int) -> bool:
+        """Tell whether there is room for a frame that may make the store hold as much more."""
+        self._left -= size
+        if self._left > 0:
+            return True
+        now = self._clock()
+        if now < self._count_at:
+            return False
+        self._count_at = now + _AGAIN
+        self._left = float(self._memory - self.store.size() - size)
+        return self._left > 0
+
+    def refuse(self, name: str) -> None:
+        """Refuse a call for which there is no room; a group's messages are dropped and counted.
+
+        Raises:
+            LayerError: For any other call.
+        """
+        if name == "send_group":
+            self.store.groups.dropped += 1
+            return
+        kind = ChannelFull if name == "put" else LayerError
+        raise kind(f"the bus is full: it holds {self._memory >> 20} MiB, its limit")
+
+    # what the above is made of
+
+    def _announce(self, listener: str, info: bytes | None, channels: dict[str, bool]) -> None:
+        """Tell who wants to know it which channels are listened to now, if others are."""
+        self.store.listeners.announce(listener, info, channels)
+        listening = dict(self.store.listeners.listening())
+        if listening != self._heard:
+            self._heard = listening
+            heard = self.store.listeners.heard()
+            for session in self.sessions:
+                if session.hears:
+                    session.tell(frames.HEARD, heard)
+
+    def _rouse(self) -> None:
+        if not self._awake:
+            self._awake = True
+            self._wake()
+
+    def _notify(self, queue: str) -> None:
+        self._filled[queue] = None
+        self._rouse()
+
+    def _serve(self) -> None:
+        """Give what was put into queues to those that wait for them, longest first."""
+        while self._filled:
+            queue, _ = self._filled.popitem()
+            while queue in self._waiting and self._has(queue):
+                take = next(iter(self._waiting[queue]))
+                self._forget(take)
+                self._settle(take)
+                if take.id in take.session.takes:
+                    break  # there were only notes, or what had expired
+            if queue in self._waiting:
+                self._schedule(queue)
+
+    def _has(self, queue: str) -> bool:
+        """Tell whether something can be taken, what is due by now included."""
+        return self.store.queues.ready(queue) or self.store.queues.next_due((queue,)) == 0.0
+
+    def _settle(self, take: Take) -> None:
+        """Answer a take, or have it wait."""
+        if take.holder is not None and not self.store.groups.holds(take.queues[0], take.holder):
+            self._answer(take, None, 0.0, ())
+            return
+        while True:
+            for attach in take.attaches:
+                self._attach(*attach)
+            found = self.store.queues.take(take.queues, take.start, take.limit, _BATCH)
+            if found is None:
+                break
+            queue, now, elements = found
+            if take.holder is not None:
+                elements = self._with_snapshots(queue, elements)
+            elif queue.endswith("!"):
+                elements = self._spread(queue, now, elements, take.limit)
+                if not elements:
+                    continue  # there were only notes
+            self._answer(take, queue, now, elements)
+            return
+        if not take.wait:
+            self._answer(take, "", 0.0, ())
+            return
+        take.session.takes[take.id] = take
+        for queue in take.queues:
+            self._waiting.setdefault(queue, {})[take] = None
+            self._schedule(queue)
+
+    def _answer(self, take: Take, queue: str | None, now: float, elements: Any) -> None:
+        if take.session.takes.pop(take.id, None) is not None:
+            self._forget(take)
+        take.session.tell(frames.TAKE, take.id, queue, now, elements)
+
+    def _forget(self, take: Take) -> None:
+        for queue in take.queues:
+            waiting = self._waiting.get(queue)
+            if waiting is not None:
+                waiting.pop(take, None)
+                if not waiting:
+                    del self._waiting[queue]
+
+    def _schedule(self, queue: str) -> None:
+        """Remember when the next delayed message is due."""
+        seconds = self.store.queues.next_due((queue,))
+        if seconds is not None:
+            when = self._clock() + seconds
+            if when < self._due.get(queue, float("inf")):
+                self._due[queue] = when
+                heapq.heappush(self._dues, (when, queue))
+
+    # inboxes
+
+    def _with_snapshots(self, inbox: str, elements: list[Element]) -> list[Element]:
+        """Give who has to load its memberships anew what to load."""
+        if any(element[2] == RELOAD for element in elements):
+            snapshot = self.store.groups.snapshot(inbox)
+            return [(*element[:5], snapshot) if element[2] == RELOAD else element for element in elements]
+        return elements
+
+    def _attach(self, inbox: str, _: str, life: float, capacity: int, max_bytes: int | None) -> None:
+        # All plain readers of an inbox are one here: its notes are applied where they were taken, in their order.
+        if len(self._readers) > _READERS:
+            self._readers.clear()
+            self._reader = secrets.token_hex(8)  # as another, it is given them anew
+        snapshot = self.store.groups.attach(inbox, self._reader, life, capacity, max_bytes)
+        if snapshot is not None:
+            self._readers.setdefault(inbox, Membership()).load(snapshot)
+
+    def _spread(self, inbox: str, now: float, elements: list[Element], limit: int) -> list[Element]:
+        """Open what was taken from an inbox for a plain reader; what is too much for it goes back."""
+        taken = self._readers[inbox].apply(elements, lambda: self.store.groups.snapshot(inbox))
+        deliveries, rest = spread(inbox, taken, limit, now)
+        if rest:
+            self.store.queues.put_back(inbox, rest)
+        return [delivery._element for delivery in deliveries]
+
+    def _statistics(self) -> dict[str, Any]:
+        return self.store.statistics() | {"messages_lost_count": self._lost}
