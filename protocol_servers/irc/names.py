@@ -1,0 +1,42 @@
+"""Names of people and rooms: what is the same name, and what is none.
+
+Why our own casemapping: `irc.strings` folds by Unicode, so that it takes two people for one, knows no mapping but
+RFC 1459, and ISUPPORT says which one is right.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from string import ascii_lowercase, ascii_uppercase
+
+MAX_NAME = 256  # characters of a nick or a room; the longest that servers allow are 32 and 200
+
+_ASCII = str.maketrans(ascii_uppercase, ascii_lowercase)
+_STRICT = _ASCII | str.maketrans("[]\\", "{}|")
+_RFC1459 = _STRICT | str.maketrans("^", "~")
+
+
+def _unicode(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
+def folding(casemapping: str) -> Callable[[str], str]:
+    """Return what makes two spellings of a name equal, by the value of ISUPPORT's CASEMAPPING.
+
+    An unknown mapping is taken for RFC 1459's, as https://modern.ircdocs.horse/#casemapping-parameter advises.
+    """
+    casemapping = casemapping.lower()
+    if casemapping in ("rfc7613", "rfc8265", "precis"):
+        return _unicode
+    table = {"ascii": _ASCII, "rfc1459-strict": _STRICT}.get(casemapping, _RFC1459)
+    return lambda name: name.translate(table)
+
+
+def is_target(name: str) -> bool:
+    """Say whether ``name`` is one person or room: nothing that a server reads as several, a mask or another word."""
+    return (
+        0 < len(name) <= MAX_NAME
+        and not name.startswith((":", "$"))
+        and not any(character in " ,\r\n\0\a" for character in name)
+    )
