@@ -175,7 +175,7 @@ class Take:
             and type(self.start) is int
             and 0 <= self.start < len(self.queues)
             and type(self.limit) is int
-            and 0 < self.limit
+            and self.limit > 0
             and type(self.wait) is bool
             and type(self.attaches) is tuple
             and (self.holder is None or (type(self.holder) is str and len(self.queues) == 1 and not self.attaches))

@@ -14,7 +14,7 @@ from .broker import ERRORS
 from .place import is_trusted, peer_of
 
 TIMEOUT = 5.0  # seconds a broker may take to answer
-_READ = 256 * 1024
+_READ = 64 * 1024  # more at once would cost an mmap each time
 _AHEAD = 4  # frames of calls that are sent before the first one's answer is read
 _IDLE = 32  # connections kept for the next calls
 _CALL_BYTES = 100  # of a call beyond its body, about

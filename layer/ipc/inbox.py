@@ -187,8 +187,9 @@ class IpcInbox(Inbox):
         """Join members once more."""
         self.stats["replays"] += 1
         _, (_, _, _, _, *life) = self._lease
+        present = {(group, local) for group, local, _ in self._membership.members()}
         for group, local, info in members:
-            if self._membership.sequence(group, local) is None:
+            if (group, local) not in present:
                 self._enqueue(("group_add", (group, self.name, local, info, *life)), None)
 
     # up and down

@@ -1,8 +1,8 @@
 """Where a bus is: a socket in a folder that only its user may enter, and a lock that dies with its broker.
 
-    FOLDER/bus.sock         the socket; one that a killed broker left is removed by the next
-    FOLDER/bus.sock.lock    locked (flock) by the living broker, whatever the file's age. It holds, in 8 bytes, how many
-                            messages the broker has at most: who comes after a killed one can tell what was lost
+FOLDER/bus.sock         the socket; one that a killed broker left is removed by the next
+FOLDER/bus.sock.lock    locked (flock) by the living broker, whatever the file's age. It holds, in 8 bytes, how many
+                        messages the broker has at most: who comes after a killed one can tell what was lost
 """
 
 import fcntl

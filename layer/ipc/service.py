@@ -6,7 +6,7 @@ import time
 from asyncio import AbstractEventLoop, TimerHandle
 from collections import Counter
 from collections.abc import Callable
-
+from typing import cast
 
 from ..options import MAX_SIZE
 from .broker import MEMORY, Broker, Session
@@ -200,7 +200,7 @@ class _Client(asyncio.Protocol):
         self._received = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop's do not inherit from it
         self.transport = transport
         transport.set_write_buffer_limits(high=_UNREAD)
         self._session = self._bus._came(self, transport)
@@ -272,5 +272,3 @@ class _Client(asyncio.Protocol):
         assert self._session is not None
         what = "it does not read what it is sent" if self._session.stalled else "it does not end the frame it began"
         return f"{what}, for {now - self._owed[0]:.0f} s"
-
-

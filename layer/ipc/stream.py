@@ -4,7 +4,7 @@ import asyncio
 from asyncio import AbstractEventLoop, TimerHandle
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from ..backoff import Backoff
 from ..calls import Call
@@ -109,7 +109,7 @@ class Stream(asyncio.Protocol):
     # the protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop's do not inherit from it
         self._transport = transport
         self._splitter = frames.Splitter(0xFFFFFFFF)
         self._goodbye = False

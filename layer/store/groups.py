@@ -265,12 +265,11 @@ class Groups:
 
     def held(self) -> tuple[int, int]:
         """Return how many members there are, and how many bytes their infos have."""
-        infos = [
-            member.info if isinstance(member, _Plain) else member[1]
-            for group in self._groups.values()
-            for members in (group.plain, *group.inboxes.values())
-            for member in members.values()
-        ]
+        infos: list[Any] = []
+        for group in self._groups.values():
+            infos += (plain.info for plain in group.plain.values())
+            for members in group.inboxes.values():
+                infos += (info for _, info in members.values())
         return len(infos), sum(len(info) for info in infos if info is not None)
 
     def flush(self) -> None:
