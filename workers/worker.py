@@ -51,7 +51,7 @@ _STALLED = 2 * _BATCH_TIME
 _LARGEST = 64
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.05, 2.0
 _AWAY_PAUSE = 0.1  # seconds between two tries to put something back while the layer is away
-_LAST_PATIENCE = PATIENCE + 2.0  # seconds that what is left at the end is tried
+_LAST_PATIENCE = PATIENCE + 2.0  # seconds that what is left at the end is tried, for room or for the layer
 _HELPER_PAUSE = 1.0
 _FOREVER = float("inf")
 
@@ -197,8 +197,9 @@ class Worker:
 
     def close(self) -> None:
         """Send what is held and take the announcement back, after the last `step()`; `run()` does it by itself."""
+        until = self.layer.clock() + _LAST_PATIENCE
         for place in self._places:
-            place.finish()
+            place.finish(until)
         try:
             self.layer.announce(self.name, None)
         except LayerError as error:
@@ -211,7 +212,7 @@ class Worker:
 
     def _replace(self, place: _Place) -> None:
         """Start another thread for one that was given up."""
-        # Whose consumer ended after all holds nothing any more; one that waited for the layer does.
+        # A thread whose consumer came back in the end, from a layer that was away perhaps, is no loss.
         self._stuck = sum(place.stuck for place in self._places)
         log.critical("a worker thread was given up: its consumer ignores its timeout (%d so far)", self._stuck)
         place.put_back_unstarted()
@@ -371,10 +372,9 @@ class _Place:
         self.consuming.stats["lost_unstarted"] += count
         log.error("%d messages that were taken and not started are lost: %s", count, error)
 
-    def finish(self) -> None:
-        """Send what is left and put back what was not started; both are tried for a few seconds."""
+    def finish(self, until: float) -> None:
+        """Send what is left and put back what was not started; both are tried once at least, and until then."""
         flusher = self.flusher
-        until = self._clock() + _LAST_PATIENCE
         while True:
             flusher.flush()
             self.put_back_unstarted()

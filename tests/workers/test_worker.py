@@ -446,7 +446,10 @@ def test_an_outage_while_claiming(real: MemoryLayer, monkeypatch: pytest.MonkeyP
     assert running.worker.stats == {"messages": 1}
 
 
-def test_an_outage_that_lasts_beyond_the_end(real: MemoryLayer, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_that_lasts_beyond_the_end(
+    real: MemoryLayer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("trunkline.workers.worker._LAST_PATIENCE", 0.05)
     consumed = threading.Event()
 
     def consumer(message: Message) -> None:
@@ -460,18 +463,6 @@ def test_an_outage_that_lasts_beyond_the_end(real: MemoryLayer, caplog: pytest.L
     texts = [record.getMessage() for record in caplog.records]
     assert "the layer is away: what was still to be sent is lost" in texts
     assert any(text.startswith("the layer still thinks this worker is alive") for text in texts)
-
-
-def test_unstarted_messages_that_cannot_go_back_are_reported(
-    real: MemoryLayer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    Flaky(monkeypatch, real, "put_back", LayerUnavailable("away"))
-    running = Running(real, route("x", lambda message: running.worker.stop()), prefetch=3)
-    for _ in range(3):
-        real.send("x", {})
-    running.thread.start()
-    running.join()
-    assert "2 messages that were taken and not started are lost: away" in caplog.text
 
 
 def test_errors_of_the_helper_do_not_end_it(
