@@ -40,6 +40,10 @@ class Calls:
         self._random = (rng or random.Random()).random
         self._find = Limits(options).find
 
+    def lower(self, max_size: int) -> None:
+        """Refuse what the engine could not carry, whatever the options say."""
+        self._max_size = min(self._options.max_size, max_size)
+
     def put(
         self,
         channel: str,

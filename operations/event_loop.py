@@ -1,6 +1,6 @@
 """The one event loop: Twisted's asyncio reactor on uvloop, or on plain asyncio where uvloop is missing.
 
-Only the command line calls `install_reactor`; everything else is given the reactor, the loop or a clock.
+Only the command line calls `install_reactor` and `new_loop`; everything else is given the reactor, the loop or a clock.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def install_reactor() -> Any:
     from twisted.internet import asyncioreactor
 
     try:
-        loop = _new_loop()
+        loop = new_loop()
     except OSError as error:
         raise StartError(f"no event loop: {error.strerror}") from error
     asyncio.set_event_loop(loop)
@@ -37,7 +37,8 @@ def install_reactor() -> Any:
     return reactor
 
 
-def _new_loop() -> asyncio.AbstractEventLoop:
+def new_loop() -> asyncio.AbstractEventLoop:
+    """Return a loop of uvloop, or of plain asyncio where uvloop is missing."""
     try:
         import uvloop
     except ImportError:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..calls import Call
-from ..errors import LayerError, LayerUnavailable
+from ..errors import LayerError, LayerUnavailable, MessageTooLarge
 from . import frames
 from .broker import ERRORS
 from .place import is_trusted, peer_of
@@ -201,8 +201,14 @@ class Connection:
                 if len(asked) == _AHEAD:
                     outcomes += self.answer(asked.popleft())
                 number = self.number()
+                frame = self.frame(frames.CALLS, number, chunk)
+                if len(frame) > self.hello.limit and not (asked or outcomes):
+                    # The first message of a layer that did not yet know its broker
+                    outcomes = [MessageTooLarge(f"the bus takes frames of {self.hello.limit} bytes")] * len(chunk)
+                    sent += len(chunk)
+                    continue
                 try:
-                    self.send(self.frame(frames.CALLS, number, chunk))
+                    self.send(frame)
                 except BrokenPipeError as error:
                     if not sent:
                         self.close()

@@ -17,6 +17,7 @@ from ..inbox import Callbacks, Inbox
 from ..options import from_mapping
 from ..reader import Reader
 from .connection import TIMEOUT, Connection, Hello, Pool
+from .frames import OVERHEAD
 from .inbox import IpcInbox
 from .place import check_path
 from .reader import IpcReader
@@ -109,6 +110,7 @@ class IpcLayer(Layer):
 
     def _met(self, hello: Hello) -> None:
         """Learn which broker answers: another one than before has nothing of what the one before had."""
+        self._calls.lower(hello.limit - OVERHEAD)
         with self._meeting:
             before, self._epoch = self._epoch, hello.epoch
             if before in (None, hello.epoch):

@@ -119,6 +119,6 @@ def _check_folder(folder: Path) -> None:
         raise ValueError(f"{folder} belongs to somebody else: name a socket in a folder of your own")
     if found.st_mode & 0o077:
         raise ValueError(
-            f"others may enter {folder} (mode {found.st_mode & 0o777:04o}): name a socket in a folder of its own, "
-            f"or chmod 700 {folder}"
+            f"others may enter {folder} (mode {found.st_mode & 0o7777:04o}): name a socket in a folder of mode 0700, "
+            "which is made where it is missing"
         )

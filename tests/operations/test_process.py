@@ -167,7 +167,7 @@ def test_no_room_for_a_loop_is_no_start(monkeypatch: pytest.MonkeyPatch) -> None
     def full() -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr("trunkline.operations.event_loop._new_loop", full)
+    monkeypatch.setattr("trunkline.operations.event_loop.new_loop", full)
     with pytest.raises(StartError, match=r"^no event loop: Too many open files$"):
         install_reactor()
 
