@@ -213,7 +213,12 @@ class Inbox(ABC):
         for element in taken.added:
             if element[3] in self._gone:
                 self._undo(element[3])
-        items = [InboxItem(group, locals_, unpack(element[4])) for group, locals_, element in taken.messages]
+        items: list[InboxItem] = []
+        for group, locals_, element in taken.messages:
+            try:
+                items.append(InboxItem(group, locals_, unpack(element[4])))
+            except ValueError:  # whoever wrote this into our queue was not one of us
+                self.stats["unreadable"] += 1
         if items:
             self._run(self._callbacks.receive, items)
         if self._callbacks.credit is not None:

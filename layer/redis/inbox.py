@@ -18,7 +18,7 @@ import asyncio
 import logging
 import secrets
 import time
-from asyncio import AbstractEventLoop, Future, TimerHandle
+from asyncio import AbstractEventLoop, Future, Task, TimerHandle
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -68,7 +68,6 @@ class RedisInbox(Inbox):
         self._lease = lease[1]
         self._renewal: Call = ("renew", (name, self._holder, LEASE))
         self._heard = Heard(time.monotonic)
-        self.listening = self._heard.listening  # type: ignore[method-assign]
 
         self._up: bool | None = None  # whether the lease is held and both connections work; None: not yet known
         self._reason = "the channel layer has not been reached yet"
@@ -77,10 +76,12 @@ class RedisInbox(Inbox):
         self._owed: list[Call] = []  # members that left, and Redis could not be told
         self._due: TimerHandle | None = None
         self._change: Future[None] | None = None
+        self._closing: Task[None] | None = None
 
         self._asking = False  # whether an answer to `_check` is to come
         self._run_id: str | None = None
-        self._reading: int | None = None  # the id of the connection that we pulled from last
+        self._reading: tuple[str, int] | None = None  # run_id and client_id of the connection we pull from
+        self._deserted: tuple[str, int] | None = None  # of the one before, which Redis may still push to
         self._missed = self._loaded = 0
         self._lapsed = False
         self._parting: set[tuple[str, str]] = set()  # members that left while they were being loaded
@@ -92,9 +93,9 @@ class RedisInbox(Inbox):
         self._membership.load(snapshot)
         if not isinstance(renewal, LayerError):
             self._heard.hear(renewal[1])
-        open_stream = partial(Stream, loop, layer._address, SCRIPTS, up=self._check, name=f"trunkline.{name}")
-        self._tx: Stream = open_stream(down=self._down)
-        self._rx: Stream = open_stream(down=self._deaf, patience=BLOCK)
+        open_stream = partial(Stream, loop, layer._address, SCRIPTS, name=f"trunkline.{name}")
+        self._tx: Stream = open_stream(up=self._check, down=self._down)
+        self._rx: Stream = open_stream(up=self._hearing, down=self._deaf, patience=BLOCK)
         self._puller = Puller(
             self._rx, layer._commands, name, self._heard, self.stats, self._took, self._promote, self._fail
         )
@@ -138,6 +139,9 @@ class RedisInbox(Inbox):
 
     # receiving
 
+    def listening(self) -> Mapping[str, bool]:
+        return self._heard.listening()
+
     def _took(self, elements: list[Element]) -> None:
         rest = self._arrived(elements)
         if rest is not None:
@@ -171,31 +175,26 @@ class RedisInbox(Inbox):
         if run_id != self._run_id:
             if self._run_id is not None:
                 self._lapse()
-            self._run_id, self._reading = run_id, None
+            self._run_id = run_id
         calls = list(self._owed)
         loading = self._missed != self._loaded and self._rx.connected
+        if loading:
+            self._puller.forget_notes()
         if loading and self._lapsed:
             calls.append(("restore", (*self._lease, self._membership.members())))
         elif loading:
             calls.append(("snapshot", (self.name,)))
-        if self._rx.connected:
-            self._end_old_reading()
+        if self._deserted is not None:
+            if run_id and self._deserted[0] == run_id:
+                self._tx.send([("CLIENT", "KILL", "ID", self._deserted[1])], _ignore)
+            self._deserted = None
         # Somebody may have died who had to look after delayed messages.
         plan = self._plan([*calls, self._renewal, ("promote", ())])
         self._asking = True
         answered = partial(self._answered, plan, len(self._owed), self._lapsed, self._missed, time.monotonic())
         self._tx.send(plan.commands, answered)
 
-    def _end_old_reading(self) -> None:
-        """End the connection that was lost, if Redis does not know yet: its BLMPOP would take what is ours."""
-        reading = self._rx.hello.client_id
-        if self._reading not in (None, reading):
-            self._tx.send([("CLIENT", "KILL", "ID", self._reading)], _ignore)
-        self._reading = reading
-
-    def _answered(
-        self, plan: "Plan", owed: int, lapsed: bool, missed: int, asked: float, replies: Replies
-    ) -> None:
+    def _answered(self, plan: "Plan", owed: int, lapsed: bool, missed: int, asked: float, replies: Replies) -> None:
         self._asking = False
         if isinstance(replies, LayerUnavailable):
             return
@@ -217,9 +216,8 @@ class RedisInbox(Inbox):
             if lapsed:
                 self._lapsed = False
                 self.stats["replays"] += 1
-            if missed == self._missed:
-                self._loaded = missed
-                self._load(loaded[0])
+            self._loaded = missed
+            self._load(loaded[0])
         if self._rx.connected:
             if self._missed != self._loaded:
                 self._check()
@@ -255,6 +253,13 @@ class RedisInbox(Inbox):
                 self._run(self._callbacks.up)
         self._puller.resume()
         self._changed()
+
+    def _hearing(self) -> None:
+        """Go on with the connection that we pull from."""
+        hello = self._rx.hello
+        # Redis may not know yet that the last one was lost. Its BLMPOP would take what is ours.
+        self._deserted, self._reading = self._reading, (hello.run_id, hello.client_id)
+        self._check()
 
     def _deaf(self, reason: str) -> None:
         """Go down with the connection that we pull from: what was on its way is lost, notes too."""
@@ -326,21 +331,21 @@ class RedisInbox(Inbox):
 
     def _drop(self) -> None:
         """Close the connections, now."""
-        self._closed = True
-        self._timer.cancel()
         if self._due is not None:
             self._due.cancel()
-        self._puller.stop()
         self._rx.close()
         self._tx.close()
         self._down(f"{self.name} is closed")
 
     def _stop(self) -> None:
-        """End without a word to Redis, from whatever thread: the layer is closed, and the lease will lapse."""
+        """Begin to close, from whatever thread, and wait for nothing: the layer is closed."""
         try:
-            self._loop.call_soon_threadsafe(self._drop)
-        except RuntimeError:  # the loop was closed under an open inbox
+            self._loop.call_soon_threadsafe(self._begin_to_close)
+        except RuntimeError:  # the loop was closed under an open inbox: its lease lapses
             pass
+
+    def _begin_to_close(self) -> None:
+        self._closing = self._loop.create_task(self.close())
 
 
 def _ignore(replies: object) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import hiredis
 
 from ..errors import LayerUnavailable
-from ..store.element import PART, Element
+from ..store.element import ADD, DISCARD, PART, RELOAD, Element
 from ..store.listeners import Heard
 from .elements import HEARD, decode
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 BLOCK = 5.0  # seconds a BLMPOP waits
 _BATCH = 256
+_ABOUT_MEMBERS = frozenset((ADD, DISCARD, RELOAD))
 
 
 class Puller:
@@ -80,6 +81,10 @@ class Puller:
         if self.held:
             held, self.held = self.held, []
             self._took(held)
+
+    def forget_notes(self) -> None:
+        """Drop held notes about members: a snapshot is asked for, and they may be of a Redis that is no more."""
+        self.held = [element for element in self.held if element[2] not in _ABOUT_MEMBERS]
 
     def stop(self) -> None:
         """Hold for ever."""
