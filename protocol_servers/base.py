@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..layer import ChannelFull, Inbox, InboxItem, Layer, MessageTooLarge
+from ..layer import ChannelFull, Inbox, InboxItem, Layer, LayerUnavailable, MessageTooLarge
 from .connections import Connection, Ids, Refusal
 from .endpoints import Port, listen_all, listen_udp
 from .loops import loop_of
@@ -101,7 +101,10 @@ class ProtocolServer:
                 self.failed(connection)
 
     def refuse(self, connection: Connection, refusal: Refusal) -> None:
-        """Say in the protocol's words that the layer did not take a message of ``connection``; drops it."""
+        """Say in the protocol's words that the layer did not take a message of ``connection``; drops it.
+
+        One that is in doubt, counted as ``in_doubt``, is refused as `Refusal.UNAVAILABLE` too.
+        """
 
     def timed_out(self, connection: Connection) -> None:
         """Act on the deadline of ``connection``; closes it unless the protocol knows better."""
@@ -288,6 +291,19 @@ class ProtocolServer:
             return f"no worker listens to {channel}"
         return "no answer in time" if seconds is None else f"no answer within {seconds:g} s"
 
+    def in_doubt(self, outcome: object) -> bool:
+        """Return whether a message may have arrived although the layer was lost under it, and count it if so.
+
+        Whoever sends anew what the layer refused asks this first: what is in doubt is never sent twice.
+
+        Args:
+            outcome: The layer's word on the message.
+        """
+        if isinstance(outcome, LayerUnavailable) and outcome.uncertain:
+            self.stats["in_doubt"] += 1
+            return True
+        return False
+
     def set_timer(self, connection: Connection, seconds: float) -> None:
         """Give ``connection`` a deadline ``seconds`` from now in place of the one it had."""
         self.timers.set(connection, seconds)
@@ -343,6 +359,8 @@ class ProtocolServer:
             refusal = Refusal.TOO_LARGE
         else:
             refusal = Refusal.UNAVAILABLE
+            if self.in_doubt(error):
+                return refusal
         self.stats["refused_" + refusal.name.lower()] += 1
         return refusal
 

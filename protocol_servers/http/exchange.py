@@ -117,7 +117,9 @@ class Exchange:
             self._server.unfit(self._connection, str(error))
 
     def refuse(self, refusal: Refusal) -> None:
-        """Answer that the layer did not take the request, or a chunk of its body."""
+        """Answer that the layer did not take the request, or a chunk of its body, as far as it knows."""
+        if self._started and self._complete and not self._taken:
+            return  # an answer has begun: it took the request after all
         self._fail(413 if refusal is Refusal.TOO_LARGE else 503, refusal.text)
 
     def timed_out(self) -> None:
@@ -164,8 +166,11 @@ class Exchange:
         connection = self._connection
         if connection is None:
             return
+        if self._started and self._server.in_doubt(outcome):
+            outcome = True  # an answer has begun: it took the request after all
         if isinstance(outcome, Exception):
-            self._channel = None  # nobody will ever read it
+            if not getattr(outcome, "uncertain", False):
+                self._channel = None  # nobody will ever read it
             connection.sent(outcome)
         else:
             self._taken = True

@@ -229,6 +229,19 @@ def test_what_the_layer_refuses_is_for_the_protocol_to_say(
     assert server.stats[f"refused_{refusal.name.lower()}"] == 2
 
 
+def test_what_is_in_doubt_is_refused_as_unavailable_and_counted_apart(server: Asker, inbox: StubInbox) -> None:
+    """The layer was lost under it: it may have arrived, so nobody may send it again."""
+    inbox.refusals["ask"] = LayerUnavailable("lost", uncertain=True)
+    inbox.announced["ask"] = False
+    server.publish("ask", {}, server.open("x"))
+    server.publish("ask", {})
+    server.notify("ask", {})
+    assert server.seen == [("refuse", "x", Refusal.UNAVAILABLE)]
+    assert (server.stats["in_doubt"], server.stats["refused_unavailable"]) == (3, 0)
+    assert server.in_doubt(LayerUnavailable("away")) is server.in_doubt(True) is server.in_doubt(ChannelFull()) is False
+    assert server.stats["in_doubt"] == 3
+
+
 def test_a_refusal_for_a_connection_closed_by_now_is_only_counted(server: Asker) -> None:
     connection = server.open("x")
     server.close(connection)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from trunkline import message_formats
-from trunkline.layer import ChannelFull, Layer, MemoryLayer
+from trunkline.layer import ChannelFull, Layer, LayerUnavailable, MemoryLayer
 from trunkline.operations.errors import StartError, UsageError
 from trunkline.protocol_servers import udp
 from trunkline.protocol_servers.testing import ReactorThread, StubLayer
@@ -157,13 +157,23 @@ def test_forged_addresses_cannot_fill_the_memory_and_push_out_the_longest_silent
         asking.close()
 
 
-def test_a_full_channel_drops_and_counts(start: Callable[..., UdpServer], reactor_thread: ReactorThread) -> None:
+@pytest.mark.parametrize(
+    ("error", "counted"),
+    [
+        (ChannelFull("udp.receive"), "refused_full"),
+        (LayerUnavailable("away"), "refused_unavailable"),
+        (LayerUnavailable("lost", uncertain=True), "in_doubt"),
+    ],
+)
+def test_what_the_layer_does_not_take_is_dropped_and_counted(
+    start: Callable[..., UdpServer], reactor_thread: ReactorThread, error: Exception, counted: str
+) -> None:
     layer = StubLayer()
     server = start(layer)
-    layer.inbox.refusals["udp.receive"] = ChannelFull("udp.receive")
+    layer.inbox.refusals["udp.receive"] = error
     with client(server) as asking:
         asking.send(b"x")
-        until(lambda: server.stats["refused_full"] == 1)
+        until(lambda: server.stats[counted] == 1)
         (sent,) = layer.inbox.take()
         reactor_thread.run(layer.inbox.answer, sent.message["reply_channel"], {"data": b"still served"})
         assert asking.recv(100) == b"still served"

@@ -2,7 +2,8 @@
 
 A message is under way until the layer took it. While too much is, or while the layer refuses (a full channel, an
 outage), nothing more is read from the socket. What was refused is tried again in order, the first one alone until it
-passes; five seconds without success end the connection.
+passes; five seconds without success end the connection. What is in doubt, since the layer was lost under it, is counted
+and never sent again.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class Inflow:
         self._go_on()
 
     def _settled(self, message: Message, weight: int, outcome: object) -> None:
-        if not isinstance(outcome, Exception):
+        if not isinstance(outcome, Exception) or self._server.in_doubt(outcome):
             self._unsettled -= weight
             if self._stopped or self._farewell is not None:
                 self._go_on()
@@ -152,7 +153,8 @@ class Inflow:
         refused = self._refused
         assert refused is not None
         server = self._server
-        if isinstance(outcome, Exception):
+        doubt = server.in_doubt(outcome)
+        if isinstance(outcome, Exception) and not doubt:
             if server.clock() < refused.deadline:
                 refused.pause = min(2 * refused.pause, _LONGEST_PAUSE)
                 server.timers.call_later(refused.pause, self._repeat)
@@ -170,7 +172,7 @@ class Inflow:
             self._refused = None
             self._go_on()
             return
-        if self._speaker is not None:
+        if self._speaker is not None and not doubt:
             refused.deadline = server.clock() + PATIENCE
         refused.pause = _FIRST_PAUSE
         self._repeat()

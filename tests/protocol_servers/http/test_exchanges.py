@@ -349,6 +349,7 @@ def test_one_member_that_fails_hurts_no_other(stage: Staging, monkeypatch: pytes
     [
         (ChannelFull(), 503, b"full", True),
         (LayerUnavailable("gone"), 503, b"unavailable", True),
+        (LayerUnavailable("lost", uncertain=True), 503, b"unavailable", True),
         (MessageTooLarge(), 413, b"too large", False),
     ],
 )
@@ -375,6 +376,53 @@ def test_the_body_of_a_request_that_the_layer_does_not_take_stays_out_of_it(stag
     transport = here.feed(POST % 1_000_000 + bytes(200_000))
     assert transport.response == (503, b"the channel is full\n")
     assert [sent.channel for sent in here.inbox.take()] == ["http.request"]
+
+
+def test_whoever_took_a_request_in_doubt_learns_that_its_body_does_not_come(stage: Staging) -> None:
+    """The client is told to come again, once; a worker that has the request does not wait for its body."""
+    here = stage()
+    here.inbox.refusals["http.request"] = LayerUnavailable("lost", uncertain=True)
+    transport = here.feed(POST % 1_000_000 + bytes(200_000))
+    assert transport.response == (503, b"the channel layer is unavailable\n")
+    request, closed = here.inbox.take()
+    assert (closed.channel, closed.message["closed"]) == (request.message["body_channel"], True)
+    assert (here.server.stats["in_doubt"], here.server.stats["refused_unavailable"]) == (1, 0)
+
+
+@pytest.mark.parametrize("size", [0, 100_000])
+def test_an_answer_says_that_a_request_in_doubt_had_arrived(
+    stage: Staging, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    here = stage()
+    told: list[Any] = []
+    send = here.inbox.send
+
+    def sending(*args: Any, then: Any, **options: Any) -> None:
+        told.append(then)
+        send(*args, **options)
+
+    monkeypatch.setattr(here.inbox, "send", sending)
+    transport = here.feed(POST % size + bytes(size))
+    request = here.inbox.take()[0].message
+    here.answer({"status": 200, "content": b"half", "more_content": True}, request)
+    told[0](LayerUnavailable("lost", uncertain=True))
+    assert [len(sent.message["content"]) for sent in here.inbox.take()] == ([size - 65536] if size else [])
+    here.answer({"content": b" whole"}, request)
+    status, body = transport.response
+    assert (status, body) == (200, b"4\r\nhalf\r\n6\r\n whole\r\n0\r\n\r\n")
+    assert here.server.stats["in_doubt"] == 1
+
+
+def test_a_chunk_in_doubt_ends_its_request_and_is_not_sent_again(stage: Staging) -> None:
+    here = stage()
+    transport = here.feed(POST % 1_000_000 + bytes(70_000))
+    name = here.inbox.take()[0].message["body_channel"]
+    here.inbox.refusals[name] = LayerUnavailable("lost", uncertain=True)
+    here.feed(bytes(200_000), transport)
+    assert transport.response[0] == 503
+    chunk, closed = here.inbox.take()
+    assert (chunk.channel, closed.channel, closed.message["closed"]) == (name, name, True)
+    assert len(chunk.message["content"]) == 65536
 
 
 def test_a_client_may_leave_before_the_layer_has_spoken(stage: Staging, monkeypatch: pytest.MonkeyPatch) -> None:

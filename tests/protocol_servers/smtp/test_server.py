@@ -137,6 +137,7 @@ def test_nobody_answers_about_a_recipient(stage: Any, manual: Any) -> None:
     [
         (ChannelFull("x"), "451 4.3.1 The channel is full, try again later"),
         (LayerUnavailable("x"), "451 4.3.0 The channel layer is unavailable, try again later"),
+        (LayerUnavailable("x", uncertain=True), "451 4.3.0 The channel layer is unavailable, try again later"),
     ],
 )
 def test_the_layer_does_not_take_the_question(stage: Any, refusal: Exception, reply: str) -> None:
@@ -234,6 +235,7 @@ def test_nobody_answers_to_a_mail(stage: Any, manual: Any) -> None:
     [
         (ChannelFull("x"), "451 4.3.1 The channel is full, try again later"),
         (LayerUnavailable("x"), "451 4.3.0 The channel layer is unavailable, try again later"),
+        (LayerUnavailable("x", uncertain=True), "451 4.3.0 The channel layer is unavailable, try again later"),
         (MessageTooLarge("x"), "552 5.3.4 The mail is more than the channel layer carries"),
     ],
 )
@@ -243,6 +245,34 @@ def test_the_layer_does_not_take_the_mail(stage: Any, refusal: Exception, reply:
     client = play.connect()
     client.say("MAIL FROM:<>", "RCPT TO:<a@b>", "RCPT TO:<c@d>", "DATA")
     assert client.say("hi", ".") == [reply]
+
+
+def test_a_mail_in_doubt_is_for_its_sender_to_repeat(stage: Any) -> None:
+    """Sent once to each recipient; what the consumer answers after all comes too late, and the repeat hears it."""
+    play = stage(rcpt="any")
+    play.inbox.refusals["email.receive"] = LayerUnavailable("x", uncertain=True)
+    client = play.connect()
+    client.say("MAIL FROM:<>", "RCPT TO:<a@b>", "RCPT TO:<c@d>", "DATA")
+    assert client.say("hi", ".") == ["451 4.3.0 The channel layer is unavailable, try again later"]
+    first, second = play.sent("email.receive")
+    play.answer(first)
+    play.answer(second)
+    assert client.hear() == []
+    stats = play.server.stats
+    assert (stats["in_doubt"], stats["late_answers"], stats["refused_unavailable"]) == (2, 2, 0)
+
+
+def test_a_piece_of_a_body_in_doubt_ends_the_mail(stage: Any) -> None:
+    play = stage(rcpt="any")
+    client = play.mail("a@b", content=attached(3_000_000) + "--b--")
+    play.loop.finish_thread()
+    message, _ = play.inbox.take()
+    name = message.message["content"]["parts"][1]["body_channel"]
+    play.inbox.refusals[name] = LayerUnavailable("x", uncertain=True)
+    play.inbox.credit(name, message.message["reply_channel"].partition("!")[2], 1)
+    assert client.hear() == ["451 4.3.0 The channel layer is unavailable, try again later"]
+    chunk, closed = play.inbox.take()
+    assert (chunk.channel, closed.channel, closed.message["closed"]) == (name, name, True)
 
 
 def test_a_group_s_message_is_ignored(stage: Any) -> None:

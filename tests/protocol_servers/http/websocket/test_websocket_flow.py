@@ -27,6 +27,7 @@ class Channel:
     Attributes:
         room: How many messages it still takes.
         error: What it says when there is no room.
+        errors: What it says before that, once each.
         held: Outcomes are kept back until `tell`.
         taken: Text of the messages that it took.
         disconnects: How many disconnects were sent.
@@ -36,6 +37,7 @@ class Channel:
     def __init__(self, bench: Any) -> None:
         self.room = 1_000_000
         self.error: Exception = ChannelFull("full")
+        self.errors: list[Exception] = []
         self.held = False
         self.taken: list[str] = []
         self.disconnects = 0
@@ -53,7 +55,7 @@ class Channel:
                 self.room -= 1
                 self.taken.append(message["text"])
             else:
-                outcome = self.error
+                outcome = self.errors.pop(0) if self.errors else self.error
         if self.held:
             self._waiting.append((then, outcome))
         else:
@@ -99,6 +101,58 @@ def test_refused_messages_are_tried_again_in_order(bench: Any, channel: Channel,
     assert client.take() == b""
     assert bench.stats["websocket_held_up"] == 1
     assert bench.stats["websocket_receives_lost"] == 0
+
+
+DOUBT = LayerUnavailable("lost", uncertain=True)
+
+
+def test_what_is_in_doubt_is_not_sent_again(bench: Any, channel: Channel) -> None:
+    """It is counted, and the socket goes on: nobody could tell whether a message of its is missing."""
+    client = bench.open()
+    channel.room, channel.error = 1, DOUBT
+    for text in "abc":
+        client.say(text)
+    bench.loop.turn()
+    channel.room = 10
+    client.say("d")
+    bench.loop.advance(10)
+    assert channel.taken == ["a", "d"]
+    assert channel.tries == 4
+    assert client.read_from
+    assert client.take() == b""
+    assert (bench.stats["in_doubt"], bench.stats["websocket_held_up"]) == (2, 0)
+    client.feed(client_close(1000))
+    bench.loop.turn()
+    assert channel.disconnects == 1, "nothing is waited for any more"
+
+
+def test_a_repetition_in_doubt_is_the_last_of_its_message(bench: Any, channel: Channel) -> None:
+    client = bench.open()
+    channel.room, channel.error = 0, LayerUnavailable("away")
+    for text in "abc":
+        client.say(text)
+    bench.loop.turn()
+    assert channel.tries == 3
+    channel.error = DOUBT
+    bench.loop.advance(0.06)
+    assert channel.tries == 6, "each is in doubt now, and the next is tried"
+    bench.loop.advance(10)
+    assert (channel.tries, channel.taken) == (6, [])
+    assert client.read_from
+    assert client.take() == b""
+    assert (bench.stats["in_doubt"], bench.stats["websocket_receives_lost"]) == (3, 0)
+
+
+def test_a_doubt_gives_no_new_patience(bench: Any, channel: Channel) -> None:
+    client = bench.open()
+    channel.room, channel.error = 0, LayerUnavailable("away")
+    client.say("a")
+    client.say("b")
+    bench.loop.advance(4)
+    channel.errors = [DOUBT]
+    bench.loop.advance(2)
+    assert client.code() == 1013
+    assert (bench.stats["in_doubt"], bench.stats["websocket_receives_lost"]) == (1, 1)
 
 
 def test_refused_for_five_seconds_closes_with_1013(bench: Any, channel: Channel) -> None:

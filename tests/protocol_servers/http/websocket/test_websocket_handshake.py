@@ -235,7 +235,9 @@ def test_nobody_listens(bench: Any) -> None:
     assert client.take().endswith(b"no worker listens to websocket.connect\n")
 
 
-@pytest.mark.parametrize("error", [ChannelFull("full"), LayerUnavailable("away")])
+@pytest.mark.parametrize(
+    "error", [ChannelFull("full"), LayerUnavailable("away"), LayerUnavailable("lost", uncertain=True)]
+)
 def test_the_layer_does_not_take_it(bench: Any, error: Exception) -> None:
     bench.inbox.refusals["websocket.connect"] = error
     client = bench.connect()
@@ -249,7 +251,7 @@ def test_the_layer_does_not_take_it(bench: Any, error: Exception) -> None:
 
 def test_a_refusal_told_after_the_answer_changes_nothing(bench: Any) -> None:
     """An outage leaves it open whether the message had arrived; the answer says that it had."""
-    bench.inbox.refusals["websocket.connect"] = LayerUnavailable("away")
+    bench.inbox.refusals["websocket.connect"] = LayerUnavailable("lost", uncertain=True)
     client = bench.connect()
     bench.inbox.answer(client.reply_channel, {"accept": True})
     bench.loop.turn()
