@@ -34,23 +34,35 @@ class TextFormatter(logging.Formatter):
 
     Args:
         colour: Colour the levels.
+        process: Which of several processes writes, to be told apart; 0: there is only one.
     """
 
-    def __init__(self, colour: bool = False) -> None:
+    def __init__(self, colour: bool = False, process: int = 0) -> None:
         super().__init__()
         self._colour = colour
+        self._process = f"[{process}] " if process else ""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line."""
         level = f"{record.levelname:<8}"
         if self._colour and record.levelno in _COLOURS:
             level = f"{_COLOURS[record.levelno]}{level}{_RESET}"
-        line = f"{self.formatTime(record)} {level} {record.name}: {record.getMessage().translate(_VISIBLE)}"
+        line = (
+            f"{self.formatTime(record)} {level} {self._process}{record.name}: {record.getMessage().translate(_VISIBLE)}"
+        )
         return "\n".join([line, *(text.translate(_VISIBLE | {10: "\n"}) for text in _traceback_of(self, record))])
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (RFC 3339, UTC), level, logger, message, and traceback if there is one."""
+    """One JSON object a line: time (RFC 3339, UTC), level, logger, message, and traceback if there is one.
+
+    Args:
+        process: Which of several processes writes, as the key "process"; 0: there is only one.
+    """
+
+    def __init__(self, process: int = 0) -> None:
+        super().__init__()
+        self._process = {"process": process} if process else {}
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line."""
@@ -58,6 +70,7 @@ class JsonFormatter(logging.Formatter):
         line = {
             "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
+            **self._process,
             "logger": record.name,
             "message": record.getMessage(),
         }
@@ -81,6 +94,9 @@ def setup(
     level: str = "info",
     stream: TextIO | None = None,
     environ: Mapping[str, str] = os.environ,
+    *,
+    process: int = 0,
+    twisted: bool = True,
 ) -> None:
     """Send every log line of this process to one stream.
 
@@ -89,17 +105,20 @@ def setup(
         level: One of `LEVELS`: the least important that is shown.
         stream: Where to; None: stderr.
         environ: `NO_COLOR` and `TERM=dumb` switch colours off.
+        process: Which of several processes this is, from 1 on; 0: there is only one.
+        twisted: Lead what Twisted logs there too; a process without it need not load it for that.
     """
-    from twisted.logger import STDLibLogObserver, globalLogBeginner
-
     stream = stream or sys.stderr
     handler = Handler(stream)
-    handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter(has_colours(stream, environ)))
+    coloured = has_colours(stream, environ)
+    handler.setFormatter(JsonFormatter(process) if format == "json" else TextFormatter(coloured, process))
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     logging.captureWarnings(True)
     # Twisted says "info" for every factory it starts and every connection it makes.
     logging.getLogger("twisted").setLevel(logging.NOTSET if level == "debug" else logging.WARNING)
-    if not _twisted_led:
+    if twisted and not _twisted_led:
+        from twisted.logger import STDLibLogObserver, globalLogBeginner
+
         _twisted_led.append(True)
         globalLogBeginner.beginLoggingTo([STDLibLogObserver()], redirectStandardIO=False)  # type: ignore[list-item]
 

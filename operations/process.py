@@ -2,8 +2,9 @@
 
     start servers ─► start worker ─► ready ─► signal or the worker's end ─► drain servers ─► stop worker ─► exit code
 
-The worker goes on while the servers drain, for it is what answers their open work. A second signal does not wait;
-SIGHUP does, however often it comes, for a terminal that is closed sends it twice.
+The worker goes on while the servers drain, for it is what answers their open work; servers alone are answered by
+workers elsewhere. A second signal does not wait; SIGHUP does, however often it comes, for a terminal that is closed
+sends it twice. A process of a worker alone, without an event loop, is in `worker_process.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from ..layer import LayerError
@@ -51,6 +52,11 @@ class Worker(Protocol):
         """Make `run` finish what was started, and return."""
 
 
+def to_handle(signals: Collection[signal.Signals]) -> list[signal.Signals]:
+    """Return these signals, without a SIGHUP that nohup has switched off."""
+    return [each for each in signals if each != signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN]
+
+
 def exit_now(code: int) -> None:
     """End the process without waiting for any thread."""
     for stream in (sys.stdout, sys.stderr):
@@ -78,23 +84,26 @@ class Process:
 
     Args:
         servers: Protocol servers, started in this order.
-        worker: The worker, run in a thread of its own.
+        worker: The worker, run in a thread of its own; None: what the servers have to cut off is a failure then, as
+            somebody else was at work on it.
         drain: Seconds that the servers may take to finish open work.
         grace: Seconds that everything may take, from the first signal on.
         ready: Called once everything runs.
         stopping: Called when the first signal came.
+        signals: Those that end it; others stay as they are.
         now: Ends the process at the second signal.
     """
 
     def __init__(
         self,
         servers: Sequence[Server],
-        worker: Worker,
+        worker: Worker | None,
         *,
         drain: float,
         grace: float,
         ready: Callable[[], None] = lambda: None,
         stopping: Callable[[], None] = lambda: None,
+        signals: Collection[signal.Signals] = SIGNALS,
         now: Callable[[int], None] = exit_now,
     ) -> None:
         self._servers = servers
@@ -103,6 +112,7 @@ class Process:
         self._grace = grace
         self._ready = ready
         self._stopping = stopping
+        self._signals = signals
         self._now = now
         self._started: list[Server] = []
         self._end = asyncio.Event()
@@ -119,16 +129,15 @@ class Process:
             StartError: a server could not start; those before it are stopped again.
         """
         loop = asyncio.get_running_loop()
-        handled = dict.fromkeys(SIGNALS, self.signalled)
-        handled[signal.SIGHUP] = self.hung_up
-        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # started by nohup
-            del handled[signal.SIGHUP]
-        for number, handler in handled.items():
-            loop.add_signal_handler(number, handler)
+        handled = to_handle(self._signals)
+        for number in handled:
+            loop.add_signal_handler(number, self.hung_up if number == signal.SIGHUP else self.signalled)
         try:
             await self._start_servers()
             if not self._end.is_set():
-                threading.Thread(target=self._work, args=(loop,), name="trunkline-worker", daemon=True).start()
+                if self._worker is not None:
+                    work, name = (self._worker, loop), "trunkline-worker"
+                    threading.Thread(target=self._work, args=work, name=name, daemon=True).start()
                 self._ready()
                 await self._end.wait()
                 await self._stop()
@@ -161,9 +170,9 @@ class Process:
                 raise StartError(f"{server.name}: {error}") from error
             self._started.append(server)
 
-    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _work(self, worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            self._worker.run()
+            worker.run()
         except BaseException:
             # Whatever it was, SystemExit of a consumer included, servers without a worker must not go on.
             log.critical("the worker failed", exc_info=True)
@@ -178,6 +187,9 @@ class Process:
         self._end.set()
 
     async def _stop(self) -> None:
+        if self._worker is None:
+            await self._stop_servers(self._drain)
+            return
         try:
             async with asyncio.timeout(self._grace + CLOSING):
                 await self._stop_servers(self._drain)
@@ -194,7 +206,8 @@ class Process:
     async def _stop_server(self, server: Server, drain: float) -> None:
         try:
             async with asyncio.timeout(drain + CLOSING):
-                await server.stop(drain)
+                if not await server.stop(drain) and self._worker is None:
+                    self._code = ExitError.code
         except Exception:
             log.exception("%s did not stop properly", server.name)
             self._code = ExitError.code

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,8 @@ class WorkerSettings:
         processes: Worker processes.
         threads: Threads a worker process; by default 4 in `trunkline run`, otherwise 1.
         prefetch: Messages taken at once; by default as many as fit the worker's own speed.
-        max_messages: Messages after which a worker ends; by default it does not.
+        max_messages: Messages after which a worker process ends, and with several processes is replaced; by default
+            it does not end.
         grace: Seconds that consumers may still need when the process stops.
         stream_timeout: Seconds without a further chunk after which reading a body fails.
     """
@@ -108,6 +109,7 @@ def load(
     environ: Mapping[str, str],
     overrides: Mapping[str, Any],
     tables: Mapping[str, type[Any]],
+    wanted: Collection[str] | None = None,
 ) -> Configuration:
     """Read the configuration.
 
@@ -117,11 +119,12 @@ def load(
         overrides: What flags say: {"layer": url, "worker": {"grace": 5.0}}; None stands for a flag not given.
         tables: The settings dataclass of each server by its table's name; looked up only for the configured ones,
             so that a server whose packages are not installed does not matter until it is used.
+        wanted: The servers whose tables are read, the others being somebody else's; None: all.
 
     Raises:
         SettingsError: everything that is wrong with it.
     """
-    configuration, problems = examine(path, environ, overrides, tables)
+    configuration, problems = examine(path, environ, overrides, tables, wanted)
     if problems:
         raise SettingsError(*problems)
     return configuration
@@ -132,13 +135,14 @@ def examine(
     environ: Mapping[str, str],
     overrides: Mapping[str, Any],
     tables: Mapping[str, type[Any]],
+    wanted: Collection[str] | None = None,
 ) -> tuple[Configuration, list[str]]:
     """Do what `load` does, and return what is wrong beside what could be read; in its place stand the defaults.
 
     Raises:
         SettingsError: the file cannot be read at all.
     """
-    loading = _Loading(path, environ, overrides, tables)
+    loading = _Loading(path, environ, overrides, tables, wanted)
     return loading.configuration(), loading.problems
 
 
@@ -151,12 +155,14 @@ class _Loading:
         environ: Mapping[str, str],
         overrides: Mapping[str, Any],
         tables: Mapping[str, type[Any]],
+        wanted: Collection[str] | None,
     ) -> None:
         self._path = path
         self._document = {} if path is None else _read(path)
         self._environ = {name: value for name, value in environ.items() if name.startswith("TRUNKLINE_")}
         self._overrides = overrides
         self._tables = tables
+        self._wanted = list(tables) if wanted is None else wanted
         self._reader = TableReader(environ, Path(path or ".").parent)
         self.problems = self._reader.problems
 
@@ -168,7 +174,7 @@ class _Loading:
         top = self._table(_Top, None) or _Top()
         worker = self._table(WorkerSettings, "worker") or WorkerSettings()
         channels = self._channels()
-        servers = {name: self._table(self._tables[name], name) for name in self._tables if self._configured(name)}
+        servers = {name: self._table(self._tables[name], name) for name in self._wanted if self._configured(name)}
         self._refuse_unknown_variables()
         return Configuration(self._path, top.layer, top.routing, channels, servers, worker)
 
@@ -235,11 +241,13 @@ class _Loading:
                     self.problems.append(f"{variable}: this version of Trunkline has no {what}")
 
     def _refuse_unknown_variables(self) -> None:
-        unknown = sorted(name for name, value in self._environ.items() if not _is_link(name, value))
+        others = tuple(f"TRUNKLINE_{name.upper()}_" for name in self._tables if name not in self._wanted)
+        theirs = (name for name, value in self._environ.items() if not _is_link(name, value))
+        unknown = sorted(name for name in theirs if not name.startswith(others))
         if not unknown:
             return
         known = {**environment_names(_Top, "TRUNKLINE"), **environment_names(WorkerSettings, "TRUNKLINE_WORKER")}
-        for table in self._tables:
+        for table in self._wanted:
             try:
                 known.update(environment_names(self._tables[table], f"TRUNKLINE_{table.upper()}"))
             except ExitError:

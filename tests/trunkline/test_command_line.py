@@ -67,7 +67,7 @@ def test_reference_is_the_help() -> None:
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        ((), "a command is missing: run, check, routes, formats"),
+        ((), "a command is missing: run, serve, work, check, routes, formats"),
         (("chekc",), "unknown command 'chekc'; did you mean check?"),
         (("--nonsense",), "the following arguments are required: COMMAND"),
         (("routes", "--path", "/", "--text", "x"), "argument --text: not allowed with argument --path"),
@@ -286,7 +286,7 @@ class TestCheck:
 
     def test_every_problem_is_shown(self, capsys: Out, here: Path) -> None:
         (here / "trunkline.toml").write_text(
-            'layer = "redis://x"\nrouting = "odd"\n[http]\nendpoint = []\nmax_head = 1\n', encoding="utf-8"
+            'layer = "redis+cluster://x"\nrouting = "odd"\n[http]\nendpoint = []\nmax_head = 1\n', encoding="utf-8"
         )
         (here / "odd.py").write_text(
             "from trunkline.workers import route\n\n\ndef consume(message):\n    pass\n\n\n"
@@ -297,7 +297,7 @@ class TestCheck:
         problems = [line.removeprefix("problem  ") for line in lines if line.startswith("problem")]
         assert problems[0] == "trunkline.toml: [http] endpoint: unknown key; did you mean endpoints?"
         assert problems[1] == "trunkline.toml: [http] max_head: must be at least 256, got 1"
-        assert problems[2].startswith("layer: redis:// is not part of this version of Trunkline")
+        assert problems[2].startswith("layer: redis+cluster:// is not part of this version of Trunkline")
         assert problems[3] == "odd.py:8: channel 'http.reqest' is not known; did you mean 'http.request'?"
         assert "an unescaped dot" in problems[4]
 

@@ -1,4 +1,4 @@
-"""The command line: `trunkline run`, `check`, `routes`, `formats`.
+"""The command line: `trunkline run`, `serve`, `work`, `check`, `routes`, `formats`.
 
 Exit codes: 0 fine; 1 failed while running, or grace exceeded; 2 wrong usage or configuration; 3 could not start.
 What a person can mend is one line on stderr; a traceback is always an error of ours.

@@ -70,7 +70,8 @@ def _check_settings(report: _Report, configuration: Configuration, problems: lis
     if layer is not None:
         report.fine(f"layer: {configured.shown_layer(configuration)}")
         layer.close()
-    report.of(lambda: configured.refuse_processes(configuration))
+    if configured.in_memory(configuration):  # so it is for `trunkline run`
+        report.of(lambda: configured.refuse_processes(configuration))
 
 
 def _check_routing(report: _Report, configuration: Configuration) -> None:

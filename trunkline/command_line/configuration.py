@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,18 +65,24 @@ def sources(
     """Return where settings come from, as `operations.settings.load` takes it: file, environment, flags, tables."""
     path = arguments.config or (DEFAULT_FILE if Path(DEFAULT_FILE).exists() else None)
     given = vars(arguments)
-    worker = {key: given.get(key) for key in ("processes", "grace")}
+    worker = {key: given.get(key) for key in ("processes", "threads", "prefetch", "max_messages", "grace")}
     flags = {"layer": given.get("layer"), "routing": given.get("routing"), "worker": worker}
+    if given.get("endpoints") is not None:
+        flags[arguments.server] = {"endpoints": arguments.endpoints}
     return path, os.environ, flags, ServerTables()
 
 
-def load_configuration(arguments: argparse.Namespace) -> Configuration:
+def load_configuration(arguments: argparse.Namespace, servers: Collection[str] | None = None) -> Configuration:
     """Read the settings from flags, environment and file.
+
+    Args:
+        arguments: The command's arguments.
+        servers: Whose tables are read; None: those of all.
 
     Raises:
         SettingsError: something in them is wrong.
     """
-    return load(*sources(arguments))
+    return load(*sources(arguments), servers)
 
 
 def routing_of(configuration: Configuration) -> Routing:
@@ -87,9 +93,18 @@ def routing_of(configuration: Configuration) -> Routing:
     """
     from ..workers import load_routing
 
+    return load_routing(require_routing(configuration))
+
+
+def require_routing(configuration: Configuration) -> str:
+    """Return the routing's name.
+
+    Raises:
+        UsageError: none is named.
+    """
     if configuration.routing is None:
         raise UsageError(f"no routing is named: write it as package.module after the command, or in {DEFAULT_FILE}")
-    return load_routing(configuration.routing)
+    return configuration.routing
 
 
 def servers_of(configuration: Configuration, routing: Routing) -> dict[str, Any]:
@@ -99,8 +114,7 @@ def servers_of(configuration: Configuration, routing: Routing) -> dict[str, Any]
         UsageError: one of them would listen to nothing, or needs an extra that is not installed.
     """
     for name, settings in configuration.servers.items():
-        if getattr(settings, "endpoints", None) == []:
-            raise UsageError(f"[{name}] endpoints: the list is empty, so nothing could connect")
+        refuse_no_endpoint(name, settings)
     if configuration.servers:
         return configuration.servers
     names = ["http"]
@@ -108,6 +122,16 @@ def servers_of(configuration: Configuration, routing: Routing) -> dict[str, Any]
         names.append("smtp")
     tables = ServerTables()
     return {name: tables[name]() for name in names}
+
+
+def refuse_no_endpoint(name: str, settings: Any) -> None:
+    """Refuse a server's settings with an empty list of endpoints.
+
+    Raises:
+        UsageError: it is empty.
+    """
+    if getattr(settings, "endpoints", None) == []:
+        raise UsageError(f"[{name}] endpoints: the list is empty, so nothing could connect")
 
 
 def unserved(routing: Routing, servers: Container[str]) -> Iterator[str]:
@@ -118,13 +142,18 @@ def unserved(routing: Routing, servers: Container[str]) -> Iterator[str]:
             yield f"routes listen to {', '.join(channels)}, and no [{server}] is configured: nothing will come there"
 
 
+def in_memory(configuration: Configuration) -> bool:
+    """Tell whether the layer is one that no other process reaches."""
+    return configuration.layer is None or configuration.layer.startswith(DEFAULT_LAYER)
+
+
 def shown_layer(configuration: Configuration) -> str:
     """Return the layer's URL for people, without user and password."""
     return _CREDENTIALS.sub("//", configuration.layer or DEFAULT_LAYER)
 
 
 def refuse_processes(configuration: Configuration, reload: bool = False) -> None:
-    """Refuse what one process cannot do.
+    """Refuse what `trunkline run` cannot do in its one process.
 
     Raises:
         UsageError: several processes, or a restart of the workers alone, are wanted.

@@ -11,13 +11,21 @@ from typing import Any, NoReturn
 from .. import __version__
 from ..operations.errors import UsageError
 from ..operations.tables import nearest
-from . import check, formats, routes, run
+from . import bus, check, formats, routes, run, serve, work
 from .terminal import say
 
-COMMANDS: dict[str, ModuleType] = {"run": run, "check": check, "routes": routes, "formats": formats}
+COMMANDS: dict[str, ModuleType] = {
+    "run": run,
+    "serve": serve,
+    "work": work,
+    "bus": bus,
+    "check": check,
+    "routes": routes,
+    "formats": formats,
+}
 
 # What the documentation of the command line names and this version does not have.
-NOT_BUILT = frozenset({"serve", "work", "bus", "top", "send", "peek", "purge", "dead", "mail", "new"})
+NOT_BUILT = frozenset({"top", "send", "peek", "purge", "dead", "mail", "new"})
 
 _EPILOG = """\
 exit codes: 0 fine; 1 failed while running, or the grace was exceeded;
@@ -63,7 +71,7 @@ def build(width: int | None = None) -> tuple[argparse.ArgumentParser, dict[str, 
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the arguments of the process; `execute` of what is returned runs the command with them.
+    """Parse the arguments of the process; `execute` of what is returned runs the command with them, `argv`.
 
     Raises:
         UsageError: they make no sense.
@@ -75,7 +83,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         raise UsageError(f"this version of Trunkline has no command {first!r}; it has {', '.join(COMMANDS)}")
     if not first.startswith("-") and first not in COMMANDS:
         raise UsageError(f"unknown command {first!r}; {nearest(first, COMMANDS)}")
-    return build()[0].parse_args(argv)
+    return build()[0].parse_args(argv, argparse.Namespace(argv=list(argv)))
 
 
 def reference() -> str:

@@ -1,0 +1,91 @@
+"""The parent of a supervised process, as the process itself sees it; `child.py` is the other end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterable, Sequence
+
+from .child import DECIDED_BY_PARENT
+from .errors import UsageError
+from .reloading import imported_files
+
+_LOOK = 1.0  # seconds between two looks at what was imported since
+
+
+class Parent:
+    """What a supervised process tells its parent; when the parent dies, the process drains and ends.
+
+    To be made in the main thread, before anything else.
+
+    Args:
+        marker: What the parent wrote after `--child`: "number:descriptor".
+
+    Attributes:
+        number: Which of the parent's processes this is, from 1 on.
+
+    Raises:
+        UsageError: no parent wrote that.
+    """
+
+    def __init__(self, marker: str) -> None:
+        number, _, descriptor = marker.partition(":")
+        try:
+            self.number = int(number)
+            self._socket = socket.socket(fileno=int(descriptor))
+        except (ValueError, OSError):
+            raise UsageError("--child is for processes that trunkline starts by itself") from None
+        self._socket.set_inheritable(False)
+        for each in DECIDED_BY_PARENT:
+            if signal.getsignal(each) is not signal.SIG_IGN:
+                # A handler, since what is ignored stays ignored in the programs that a consumer runs.
+                signal.signal(each, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, DECIDED_BY_PARENT)
+        threading.Thread(target=self._miss, name="trunkline-parent", daemon=True).start()
+
+    def ready(self, told: Sequence[str] = ()) -> None:
+        """Say that this process has started.
+
+        Args:
+            told: What people should read about it, such as the addresses it listens on.
+        """
+        self._say({"ready": list(told)})
+
+    def failed(self, text: str) -> None:
+        """Say, instead of printing it, why this process could not start."""
+        self._say({"failed": text})
+
+    def files(self, paths: Iterable[str]) -> None:
+        """Name files that, when they change, call for new processes."""
+        self._say({"files": sorted(paths)})
+
+    def follow_imports(self) -> None:
+        """Name the files of what is imported, now and from now on."""
+        threading.Thread(target=self._follow, name="trunkline-imports", daemon=True).start()
+
+    def _follow(self) -> None:
+        known: set[str] = set()
+        while True:
+            new = imported_files() - known
+            if new:
+                self.files(new)
+                known |= new
+            time.sleep(_LOOK)
+
+    def _say(self, what: dict[str, object]) -> None:
+        try:
+            self._socket.sendall(json.dumps(what).encode() + b"\n")
+        except OSError:
+            pass  # the parent is gone, and that is acted on below
+
+    def _miss(self) -> None:
+        """Wait for the parent's end, and end as if it had said so."""
+        try:
+            self._socket.recv(1)
+        except OSError:
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)

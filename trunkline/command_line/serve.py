@@ -1,0 +1,105 @@
+"""`trunkline serve`: one protocol server, its workers being other processes on the same layer."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from ..operations.errors import UsageError
+from ..protocol_servers import SERVERS, load_server
+from . import configuration as configured
+from . import running
+
+if TYPE_CHECKING:
+    from ..operations.parent import Parent
+    from ..operations.settings import Configuration
+    from ..protocol_servers.base import ProtocolServer
+
+SUMMARY = "Run one protocol server; its workers are other processes on the same layer (trunkline work)."
+EXAMPLES = (
+    "trunkline serve http --layer redis://localhost:6379/0",
+    "trunkline serve http -e tcp:8000:interface=0.0.0.0 --processes 2",
+    "trunkline serve smtp -c trunkline.toml --grace 60",
+    "trunkline serve udp -e udp:9999",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("server", metavar="SERVER", choices=list(SERVERS), help=f"one of {', '.join(SERVERS)}")
+    parser.add_argument(
+        "-e",
+        "--endpoint",
+        metavar="ENDPOINT",
+        dest="endpoints",
+        action="append",
+        help="where to listen, such as tcp:8000; may be repeated",
+    )
+    running.add_arguments(
+        parser,
+        layer="the channel layer, such as redis://localhost:6379/0",
+        processes="processes that share the ports (1)",
+    )
+    running.add_child(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Serve until a signal, and return the exit code."""
+    return running.execute(arguments, _execute)
+
+
+def _execute(arguments: argparse.Namespace, parent: Parent | None) -> int:
+    from ..operations import event_loop
+    from ..operations.process import end_within
+
+    name = arguments.server
+    configuration = configured.load_configuration(arguments, (name,))
+    settings = _settings_of(name, configuration)
+    running.require_shared_layer(configuration, f"serve {name}")
+    processes = arguments.processes or 1
+    if processes > 1 and parent is None:
+        from ..protocol_servers.sharing import check_shared
+
+        check_shared(settings.endpoints)
+        what = f"{processes} processes of {name}"
+        return running.supervise(arguments, configuration, processes, kind=f"{name} server", what=what)
+    running.start_logging(arguments, parent)
+    reactor = event_loop.install_reactor()
+    layer = running.open_layer(configuration)
+    try:
+        server = load_server(name)(layer, settings, reactor=reactor)
+        server.reuse_port = processes > 1
+        voice = running.Voice(arguments, configuration, parent)
+        return event_loop.run(reactor, _serve(server, voice, configuration.worker.grace, running.signals(parent)))
+    finally:
+        layer.close()
+        end_within(configuration.worker.grace)
+
+
+async def _serve(
+    server: ProtocolServer, voice: running.Voice, grace: float, signals: Collection[signal.Signals]
+) -> int:
+    from ..operations.process import Process
+
+    def ready() -> None:
+        running.settle()
+        voice.begin(server.name, running.addresses([server]))
+
+    process = Process([server], None, drain=grace, grace=grace, ready=ready, stopping=voice.stopping, signals=signals)
+    return await process.main()
+
+
+def _settings_of(name: str, configuration: Configuration) -> Any:
+    """Return the server's settings, the defaults where nobody gave any.
+
+    Raises:
+        UsageError: it would listen to nothing, or needs an extra that is not installed.
+    """
+    if name in configuration.servers:
+        configured.refuse_no_endpoint(name, configuration.servers[name])
+        return configuration.servers[name]
+    if name == "udp":  # there is no port that everybody would expect
+        raise UsageError("serve udp needs an endpoint: -e udp:PORT, TRUNKLINE_UDP_ENDPOINTS, or [udp] in a file")
+    return load_server(name).Settings()
