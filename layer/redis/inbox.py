@@ -149,16 +149,20 @@ class RedisInbox(Inbox):
             self._check()
 
     def _promote(self) -> None:
-        """Have what is due moved, and come back when the next is due."""
+        """Have what is due moved."""
         plan = self._plan([("promote", ())])
         self._tx.send(plan.commands, partial(self._promoted, plan))
 
     def _promoted(self, plan: "Plan", replies: Replies) -> None:
+        if not isinstance(replies, LayerUnavailable):
+            self._wait_for_due(plan.outcomes(replies)[0])
+
+    def _wait_for_due(self, seconds: Any) -> None:
+        """Come back when the next delayed message is due, unless `_renew` will ask earlier."""
         if self._due is not None:
             self._due.cancel()
             self._due = None
-        seconds = None if isinstance(replies, LayerUnavailable) else plan.outcomes(replies)[0]
-        if isinstance(seconds, (int, float)) and not self._closed:
+        if isinstance(seconds, (int, float)) and seconds < RENEW and not self._closed:
             self._due = self._loop.call_later(seconds, self._promote)
 
     # the lease and the members
@@ -188,7 +192,7 @@ class RedisInbox(Inbox):
             if run_id and self._deserted[0] == run_id:
                 self._tx.send([("CLIENT", "KILL", "ID", self._deserted[1])], _ignore)
             self._deserted = None
-        # Somebody may have died who had to look after delayed messages.
+        # Whoever took the wake token may have died since: everybody looks after delayed messages now and then.
         plan = self._plan([*calls, self._renewal, ("promote", ())])
         self._asking = True
         answered = partial(self._answered, plan, len(self._owed), self._lapsed, self._missed, time.monotonic())
@@ -198,7 +202,8 @@ class RedisInbox(Inbox):
         self._asking = False
         if isinstance(replies, LayerUnavailable):
             return
-        *outcomes, renewal, _ = plan.outcomes(replies)
+        *outcomes, renewal, due = plan.outcomes(replies)
+        self._wait_for_due(due)
         told, loaded = outcomes[:owed], outcomes[owed:]
         self._owed[:owed] = [
             call for call, outcome in zip(self._owed, told, strict=False) if isinstance(outcome, LayerError)
