@@ -7,17 +7,26 @@ Names, capacities, sizes and what may travel are all looked at here, before anyt
 import math
 import random
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from . import names
-from .errors import MessageTooLarge
+from .errors import LayerUnavailable, MessageTooLarge
 from .limits import Address, Limits
 from .options import Options
 from .packing import pack, pack_message, pack_trusted
 from .store.letters import TRACEBACK
 
 Call = tuple[str, tuple[Any, ...]]
+
+# What may be asked for again when nobody knows whether it was done: it would be the same a second time.
+_REPEATABLE = frozenset(
+    (
+        "get_state", "delete_state", "group_members", "snapshot", "peek", "channel_statistics", "statistics",
+        "listeners", "dead_letters", "announce", "lease", "restore", "renew", "release", "flush", "group_add",
+        "group_discard", "promote",
+    )
+)  # fmt: skip
 
 _MAX_KEY = 255
 _MAX_REASON = 1000
@@ -181,6 +190,18 @@ class Calls:
 
     def _too_large(self, body: bytes, place: str) -> MessageTooLarge:
         return MessageTooLarge(f"{place}: {len(body)} bytes packed, but max_size is {self._max_size}")
+
+
+def lost(calls: Sequence[Call], error: LayerUnavailable) -> list[LayerUnavailable]:
+    """Return what each call comes to when the layer was lost under them: what may be repeated is not uncertain."""
+    if not error.uncertain:
+        return [error] * len(calls)
+    certain = LayerUnavailable(str(error))
+    return [certain if _is_repeatable(call) else error for call in calls]
+
+
+def _is_repeatable(call: Call) -> bool:
+    return call[0] in _REPEATABLE or (call[0] == "put_state" and call[1][3] is None)
 
 
 def _key(what: str, key: Any) -> str:

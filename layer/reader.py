@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import names
 from .batch import Batch
-from .calls import Call
+from .calls import Call, lost
 from .delivery import Delivery
+from .errors import LayerUnavailable
 
 if TYPE_CHECKING:
     from .base import Layer
@@ -61,7 +62,8 @@ class Reader(ABC):
     ) -> list[Delivery]:
         """Run calls, hand their outcomes to `settle`, once, and only then wait, as `_take` does.
 
-        What is raised before `settle` was called is the outcome of all of them.
+        What is raised before `settle` was called is the outcome of all of them; of a LayerUnavailable that is
+        uncertain, what may safely be repeated is told as certain.
         """
         settle(self._layer._run(calls))
         return self._take(wanted, start, limit, timeout)
@@ -132,7 +134,7 @@ class Reader(ABC):
             return self._flush_and_take(calls, settle, wanted, start, limit, timeout)
         except Exception as error:
             if not settled:
-                settle([error] * len(calls))
+                settle(lost(calls, error) if isinstance(error, LayerUnavailable) else [error] * len(calls))
             raise
 
     def _check(self, channels: tuple[str, ...]) -> Wanted:
