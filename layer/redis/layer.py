@@ -1,0 +1,183 @@
+"""The Redis engine: many machines, one Redis."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+import weakref
+from asyncio import AbstractEventLoop
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ..base import Layer
+from ..calls import Call
+from ..errors import LayerError, LayerUnavailable
+from ..inbox import Callbacks, Inbox
+from ..options import from_mapping
+from ..reader import Reader
+from ..store.element import Element
+from .address import Address, read_address
+from .commands import Commands
+from .connection import Connection, Pool
+from .elements import decode
+from .inbox import RedisInbox
+from .keys import Keys
+from .mover import Mover
+from .reader import RedisReader
+from .scripts import SCRIPTS
+
+log = logging.getLogger("trunkline.layer")
+
+PREFIX = "trunkline"
+_MAX_PREFIX = 64
+
+
+class RedisLayer(Layer):
+    """A channel layer on a Redis server, 7.0 or later, or on Valkey. Nothing is connected before the first call.
+
+    Args:
+        url: `redis://[user:password@]host[:port][/db]`, `rediss://` likewise with TLS, or `unix:///path/redis.sock`.
+        prefix: What all keys begin with: two projects on one Redis set two.
+        rng: Decides what `drop_rate` loses.
+        db: The database's number, where the URL does not name it.
+        tls_ca: PEM file of who signed the server's certificate; default: whom the system trusts.
+        tls_certificate: PEM file of a client certificate.
+        tls_key: PEM file of its key.
+        options: Those of `Options`.
+
+    Raises:
+        ValueError: The URL or an option cannot be right; one line.
+    """
+
+    def __init__(
+        self,
+        url: str = "redis://localhost:6379/0",
+        *,
+        prefix: str = PREFIX,
+        rng: random.Random | None = None,
+        db: int | str | None = None,
+        tls_ca: str | None = None,
+        tls_certificate: str | None = None,
+        tls_key: str | None = None,
+        **options: Any,
+    ) -> None:
+        scheme, _, place = url.partition("://")
+        self._address = address = read_address(
+            scheme, place, db=db, tls_ca=tls_ca, tls_certificate=tls_certificate, tls_key=tls_key
+        )
+        super().__init__(from_mapping(options, self._address.text), rng)
+        if not prefix or len(prefix) > _MAX_PREFIX or any(sign in "{} " or not sign.isprintable() for sign in prefix):
+            raise ValueError(f"prefix must be 1 to {_MAX_PREFIX} characters without braces and spaces, not {prefix!r}")
+        self.clock = time.monotonic
+        self.closed = False
+        self._commands = Commands(Keys(prefix))
+        self.opening = threading.Lock()  # held while an inbox is read plainly, until its notes are applied
+        self.mover = Mover(lambda: _connect(address, "mover"), self._commands)
+        self._pool = Pool(self._address, SCRIPTS)
+        self._open_readers: weakref.WeakSet[RedisReader] = weakref.WeakSet()
+        self._inboxes: weakref.WeakSet[RedisInbox] = weakref.WeakSet()
+        weakref.finalize(self, self.mover.stop)
+
+    def close(self) -> None:
+        """Close this layer object: its connections end, blocked receives and later calls raise LayerUnavailable."""
+        if self.closed:
+            return
+        self.closed = True
+        for inbox in list(self._inboxes):
+            inbox._stop()
+        self.mover.stop()
+        for reader in list(self._open_readers):
+            reader.wake()
+        self._pool.close()
+
+    def reader(self) -> Reader:
+        """Return a place for one thread to receive at."""
+        reader = RedisReader(self)
+        self._open_readers.add(reader)
+        return reader
+
+    def _call(self, call: Call) -> Any:
+        outcome = self._run((call,))[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def _run(self, calls: Sequence[Call]) -> list[Any]:
+        plan = self._commands.plan(calls)
+        if self.closed:
+            return plan.lost(self.unavailable())
+        try:
+            replies = self._pool.run(plan.commands)
+        except LayerUnavailable as error:
+            return plan.lost(error)
+        return plan.outcomes(replies)
+
+    def _make_inbox(self, name: str, loop: AbstractEventLoop, callbacks: Callbacks, lasting: bool) -> Inbox:
+        inbox = RedisInbox(self, name, loop, callbacks, lasting)
+        self._inboxes.add(inbox)
+        return inbox
+
+    # what readers and inboxes of this engine use
+
+    def connect(self, name: str) -> Connection:
+        """Open a connection.
+
+        Raises:
+            LayerUnavailable: Redis cannot be reached, or the layer is closed.
+        """
+        if self.closed:
+            raise self.unavailable()
+        return _connect(self._address, name)
+
+    def unavailable(self) -> LayerUnavailable:
+        """Return the error of a layer that is closed."""
+        return LayerUnavailable(f"{self._address.text} is closed")
+
+    def unblock(self, client_id: int) -> None:
+        """Have Redis end the wait of a connection, as if its time were over."""
+        try:
+            connection = _connect(self._address, "unblock")
+            connection.run([("CLIENT", "UNBLOCK", client_id)])
+            connection.close()
+        except LayerError as error:
+            log.debug("a wait goes on to its end: %s", error)
+
+    def room_of(self, queue: str) -> tuple[Any, Any]:
+        """Return capacity and most bytes of an inbox, as a script takes them; nothing for any other queue."""
+        if not queue.endswith("!"):
+            return "", ""
+        address = self._calls._find(queue)[0]
+        return address.capacity, address.max_bytes
+
+    def decode(self, queue: str, elements: Iterable[bytes]) -> list[Element]:
+        """Return elements as the store knows them; what is none is dropped, with a line in the log."""
+        decoded = []
+        for raw in elements:
+            try:
+                decoded.append(decode(raw))
+            except ValueError as error:
+                log.error("%s: %s; it is dropped", queue, error)
+        return decoded
+
+
+def _connect(address: Address, name: str) -> Connection:
+    connection = Connection(address, SCRIPTS, name=f"trunkline.{name}")
+    connection.open()
+    return connection
+
+
+def open_redis(place: str, **options: Any) -> RedisLayer:
+    """Open `redis://place`."""
+    return RedisLayer(f"redis://{place}", **options)
+
+
+def open_rediss(place: str, **options: Any) -> RedisLayer:
+    """Open `rediss://place`."""
+    return RedisLayer(f"rediss://{place}", **options)
+
+
+def open_unix(place: str, **options: Any) -> RedisLayer:
+    """Open `unix://place`."""
+    return RedisLayer(f"unix://{place}", **options)

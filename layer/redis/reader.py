@@ -1,0 +1,231 @@
+"""Receiving in one thread: BLMPOP on a connection of its own, behind what is to be sent before it.
+
+Channels whose elements anybody may take come straight out of their lists. Inboxes and single-reader channels need more
+(notes are applied, credit is given), so a script takes from them, and BLMPOP only tells that there is something.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from ..delivery import Delivery
+from ..errors import LayerUnavailable
+from ..membership import Membership, spread
+from ..reader import Reader, Wanted
+from .commands import Taken, answer, pull_keys
+from .connection import Connection
+
+if TYPE_CHECKING:
+    from ..calls import Call
+    from .commands import Command
+    from .layer import RedisLayer
+
+BLOCK = 5.0  # seconds of one wait within Redis
+_GRACE = 3.0  # seconds by which its end may be late
+_SHORTEST = 0.001  # seconds: to Redis, none at all would be for ever
+_REMEMBERED = 64
+
+Settle = Callable[[Sequence[Any]], None]
+
+
+class RedisReader(Reader):
+    """A reader with a connection of its own, made when it is first used, and anew after it was lost."""
+
+    def __init__(self, layer: RedisLayer) -> None:
+        super().__init__()
+        self._layer: RedisLayer = layer
+        self._commands = layer._commands
+        self._connection: Connection | None = None
+        self._keys: dict[tuple[str, ...], tuple[bytes, ...] | None] = {}
+        self._woken = False
+        self._signal, self._signalled = os.pipe()
+        os.set_blocking(self._signal, False)
+        os.set_blocking(self._signalled, False)
+
+    def __del__(self) -> None:
+        os.close(self._signal)
+        os.close(self._signalled)
+
+    def wake(self) -> None:
+        self._woken = True
+        try:
+            os.write(self._signalled, b"\0")
+        except BlockingIOError:
+            pass  # nobody reads, and the pipe says so already
+
+    def _take(self, wanted: Wanted, start: int, limit: int, timeout: float | None) -> list[Delivery]:
+        return self._flush_and_take((), _nothing, wanted, start, limit, timeout)
+
+    def _flush_and_take(
+        self,
+        calls: Sequence[Call],
+        settle: Settle,
+        wanted: Wanted,
+        start: int,
+        limit: int,
+        timeout: float | None,
+    ) -> list[Delivery]:
+        plan = self._commands.plan(calls)
+        settled = not calls
+
+        def sent(replies: list[Any]) -> None:
+            nonlocal settled
+            settled = True
+            settle(plan.outcomes(replies))
+
+        try:
+            connection = self._connected()
+            keys = self._keys_of(wanted)
+            if keys is None or timeout == 0 or self._woken:
+                if calls:
+                    sent(connection.run(plan.commands))
+                return [] if self._was_woken() else self._by_script(connection, wanted, start, limit, timeout)
+            return self._by_pull(connection, plan.commands, sent, wanted, keys, start, limit, timeout)
+        except LayerUnavailable as error:
+            self._drop()
+            if not settled:
+                settle(plan.lost(error))
+            raise
+
+    def _connected(self) -> Connection:
+        connection = self._connection
+        if connection is None or connection.closed or self._layer.closed:
+            connection = self._connection = self._layer.connect("reader")
+        return connection
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _was_woken(self) -> bool:
+        if self._layer.closed:
+            raise self._layer.unavailable()
+        if not self._woken:
+            return False
+        self._woken = False
+        try:
+            os.read(self._signal, 65536)
+        except BlockingIOError:
+            pass
+        return True
+
+    def _keys_of(self, wanted: Wanted) -> tuple[bytes, ...] | None:
+        """Return the keys to take from without a script; None where one is needed."""
+        queues = wanted.queues
+        if queues not in self._keys:
+            if len(self._keys) >= _REMEMBERED:
+                self._keys.clear()
+            simple = not any(mark in queue for queue in queues for mark in "!?")
+            self._keys[queues] = tuple(map(self._commands.keys.list, queues)) if simple else None
+        return self._keys[queues]
+
+    # by BLMPOP
+
+    def _by_pull(
+        self,
+        connection: Connection,
+        commands: list[Command],
+        sent: Callable[[list[Any]], None],
+        wanted: Wanted,
+        keys: tuple[bytes, ...],
+        start: int,
+        limit: int,
+        timeout: float | None,
+    ) -> list[Delivery]:
+        self._layer.mover.start()
+        until = None if timeout is None else time.monotonic() + timeout
+        rotated = keys[start:] + keys[:start]
+        while True:
+            left = BLOCK if until is None else min(BLOCK, until - time.monotonic())
+            if left <= 0:
+                return self._by_script(connection, wanted, start, limit, 0)
+            connection.write([*commands, pull_keys(rotated, max(left, _SHORTEST), limit)])
+            if commands:
+                sent(connection.read(len(commands)))
+                commands = []
+            deliveries = self._pulled(self._wait(connection, left), connection)
+            if deliveries or self._was_woken():
+                return deliveries
+
+    def _wait(self, connection: Connection, seconds: float) -> Any:
+        """Return what a BLMPOP brings that is under way. When woken, have Redis end it; what it took still comes."""
+        if not connection.wait(seconds + _GRACE, self._signal) and (self._woken or self._layer.closed):
+            self._layer.unblock(connection.hello.client_id)
+        return answer(connection.read(1)[0])
+
+    def _pulled(self, reply: Any, connection: Connection) -> list[Delivery]:
+        pulled = self._commands.pulled(reply)
+        if pulled is None:
+            return []
+        queue, raw = pulled
+        now = time.monotonic() + connection.hello.offset
+        return [Delivery(queue, queue, element, now) for element in self._layer.decode(queue, raw) if element[0] > now]
+
+    # by script
+
+    def _by_script(
+        self, connection: Connection, wanted: Wanted, start: int, limit: int, timeout: float | None
+    ) -> list[Delivery]:
+        until = None if timeout is None else time.monotonic() + timeout
+        queues = wanted.queues[start:] + wanted.queues[:start]
+        while True:
+            deliveries = self._look(connection, queues, limit, bool(wanted.inboxes))
+            left = BLOCK if until is None else min(BLOCK, until - time.monotonic())
+            if deliveries or left <= 0 or self._was_woken():
+                return deliveries
+            self._layer.mover.start()
+            keys = tuple(map(self._commands.keys.list, queues))
+            connection.write([pull_keys(keys, max(left, _SHORTEST), 1)])
+            reply = self._wait(connection, left)
+            if reply is not None:
+                # It goes back to where it was, to be taken by the script.
+                answer(connection.run([("LPUSH", reply[0], *reply[1])])[0])
+
+    def _look(self, connection: Connection, queues: tuple[str, ...], limit: int, inboxes: bool) -> list[Delivery]:
+        """Take what is there; notes of an inbox are no deliveries, and what stands behind them may be."""
+        while True:
+            if inboxes:
+                # With several threads at one inbox, its notes must be applied in the order in which they were taken.
+                with self._layer.opening:
+                    taken = self._script(connection, queues, limit)
+                    deliveries = self._opened(queues, taken, limit, connection)
+            else:
+                taken = self._script(connection, queues, limit)
+                deliveries = self._opened(queues, taken, limit, connection)
+            if deliveries or taken.place is None:
+                return deliveries
+
+    def _script(self, connection: Connection, queues: tuple[str, ...], limit: int) -> Taken:
+        layer = self._layer
+        places = [(queue, *layer.room_of(queue)) for queue in queues]
+        plan = self._commands.plan([("take", (places, limit, layer.group_expiry, layer._holder))])
+        taken = plan.outcomes(connection.run(plan.commands))[0]
+        if isinstance(taken, Exception):
+            raise taken
+        return cast(Taken, taken)
+
+    def _opened(self, queues: tuple[str, ...], taken: Taken, limit: int, connection: Connection) -> list[Delivery]:
+        layer = self._layer
+        for index, snapshot in taken.snapshots.items():
+            layer._memberships.setdefault(queues[index], Membership()).load(snapshot)
+        if taken.place is None:
+            return []
+        queue = queues[taken.place]
+        now = time.monotonic() + connection.hello.offset
+        elements = layer.decode(queue, taken.elements)
+        if not queue.endswith("!"):
+            return [Delivery(queue, queue, element, now) for element in elements]
+        membership = layer._memberships[queue]
+        opened = membership.apply(elements, lambda: layer._call(("snapshot", (queue,))))
+        deliveries, rest = spread(queue, opened, limit, now)
+        if rest:
+            layer._call(("put_back", (queue, rest)))
+        return deliveries
+
+
+def _nothing(outcomes: Sequence[Any]) -> None:
+    pass

@@ -1,0 +1,22 @@
+#!lua flags=allow-oom
+-- uses _queue.lua
+-- Drop all messages of a queue; notes stay.  KEYS: q, m, z, d of the queue, due.  ARGV: P, name.  Returns how many.
+local Q = queue(ARGV[2])
+local now = time()
+promote(Q, now)
+trim(Q, now)
+local dropped = length(Q) + call('ZCARD', Q.z)
+local notes = {}
+if Q.inbox then
+  for _, element in ipairs(call('LRANGE', Q.q, 0, -1)) do
+    if not counts(element) then notes[#notes + 1] = element end
+  end
+  call('HSET', Q.m, 'u', 0, 's', 0)
+end
+call('DEL', Q.q, Q.z, Q.d)
+call('ZREM', KEYS[5], Q.name)
+for i = 1, #notes, 1000 do
+  call('RPUSH', Q.q, unpack(notes, i, math.min(i + 999, #notes)))
+end
+if #notes > 0 then call('PEXPIRE', Q.q, DAY * 1000) end
+return dropped
