@@ -49,7 +49,7 @@ class Joining:
 
     def want(self, name: str, key: str | None = None) -> None:
         """Be in a room from now on."""
-        wanted = _Wanted(name, key, Backoff(self._random, first=10.0, longest=600.0))
+        wanted = _Wanted(name, key, Backoff(self._random, first=4.0, longest=600.0))
         wanted.due = self._clock()
         self._wanted[self.fold(name)] = wanted
 
@@ -122,7 +122,7 @@ class Joining:
         now = self._clock()
         rooms = [each for each in self._wanted.values() if each.due is not None and each.due <= now]
         for each in rooms:
-            each.due = now + _ANSWER + each.backoff.next()
+            each.due = now + _ANSWER
         rooms.sort(key=lambda each: each.key is None)  # keys belong to the first rooms of a line
         return [_join(rooms[start : start + _A_LINE]) for start in range(0, len(rooms), _A_LINE)]
 
