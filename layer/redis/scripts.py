@@ -1,7 +1,7 @@
 """The Lua scripts, which do in one step what has to be one step.
 
-Each file in `scripts/` begins with the data it touches. `-- uses _queue.lua` puts another file before it: Redis knows
-no libraries that would also work for whoever may not load functions.
+Each file in `scripts/` begins with the data it touches. `-- uses _queue.lua` stands for the text of another file:
+Redis' own libraries would ask for a permission of their own.
 """
 
 import re
@@ -9,15 +9,14 @@ from hashlib import sha1
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent / "scripts"
-_USES = re.compile(r"^-- uses (.+)\n", re.MULTILINE)
+_USES = re.compile(r"^-- uses (.+)$", re.MULTILINE)
 
 
 def _read(path: Path) -> bytes:
-    text = path.read_text(encoding="utf-8")
-    first, rest = text.split("\n", 1)
-    used = _USES.search(rest)
-    parts = [(_FOLDER / name).read_text(encoding="utf-8") for name in (used[1].split() if used else [])]
-    return "\n".join([first, *parts, rest]).encode()
+    def used(line: re.Match[str]) -> str:
+        return "\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in line[1].split())
+
+    return _USES.sub(used, path.read_text(encoding="utf-8")).encode()
 
 
 _sources = {path.stem: _read(path) for path in sorted(_FOLDER.glob("[a-z]*.lua"))}

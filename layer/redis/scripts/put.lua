@@ -1,54 +1,80 @@
 #!lua
--- uses _queue.lua
--- Put messages at the tail of one queue: the way nearly all messages go.
--- KEYS: q, m, z of the queue.  ARGV: P, name, expiry in seconds, capacity, most bytes or "", then elements without their two times.
--- Returns the depth, where all were taken; else {depth, number of the first that was refused, of the second, …}.
-local name, expiry, capacity = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local now = time()
+-- Put messages at the tail of one queue: the way nearly all messages go. _queue.lua has the data model.
+-- KEYS: q, m, z of the queue.
+-- ARGV: P, name, expiry in seconds, capacity, most bytes or "", then elements without their two times.
+-- Returns the depth where all were taken; else {depth, number of the first that was refused, of the second, …}.
+local q, m, z = KEYS[1], KEYS[2], KEYS[3]
+local expiry, capacity, most = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local t = redis.call('TIME')
+local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
 local deadline = now + expiry
 local head = struct.pack('>dd', deadline, now)
-local values, count = {}, #ARGV - 5
+local values, count, size = {}, #ARGV - 5, 0
 for i = 1, count do values[i] = head .. ARGV[i + 5] end
 
-local Q = {
-  name = name, q = KEYS[1], m = KEYS[2], z = KEYS[3], d = P .. 'd:{' .. name .. '}',
-  inbox = string.sub(name, -1) == '!', single = false,
-}
+-- Where nothing is delayed and there is room, this is all. It stands before the functions for everything else, which
+-- take longer to make than this takes.
+if redis.call('ZCARD', z) == 0 then
+  local depth = redis.call('RPUSH', q, unpack(values))
+  local first = depth == count
+  local fits = depth <= capacity
+  if most then
+    for i = 6, #ARGV do
+      local name, extra = struct.unpack('>BI4', ARGV[i], 2)
+      size = size + #ARGV[i] - 6 - name - extra
+    end
+    local books = redis.call('HMGET', m, 'u', 's', 'n')
+    local used, bytes = tonumber(books[1]) or 0, tonumber(books[2]) or 0
+    if first then used, bytes = 0, 0 end
+    used, bytes = used + count, bytes + size
+    fits = used <= capacity and bytes <= most
+    if fits and books[3] then
+      redis.call('HSET', m, 'u', used, 's', bytes, 'n', books[3] + count)
+    else
+      fits = false
+    end
+  elseif fits and redis.call('HINCRBY', m, 'n', count) == count then
+    redis.call('HINCRBY', m, 'n', -count)
+    fits = false
+  end
+  if fits then
+    local at = math.ceil(deadline * 1000)
+    if first then
+      redis.call('PEXPIREAT', q, at)
+      redis.call('PEXPIRE', m, 604800000, 'GT')
+      return depth
+    elseif redis.call('PEXPIREAT', q, at, 'GT') == 1 or redis.call('PEXPIRETIME', q) <= at then
+      return depth
+    end
+  end
+  -- Out again, before anybody could take them, and in with all care.
+  redis.call('RPOP', q, count)
+  if fits then
+    redis.call('HINCRBY', m, 'n', -count)
+    if most then
+      redis.call('HINCRBY', m, 'u', -count)
+      redis.call('HINCRBY', m, 's', -size)
+    end
+  end
+end
+
+-- uses _queue.lua
+local Q = queue(ARGV[2])
+if call('ZCARD', z) > 0 then promote(Q, now) end
+trim(Q, now)
 local refused = {0}
+local some = {}
 if Q.inbox then
   -- Bytes are bounded too, and notes do not count, so that the length of the list tells neither.
-  local most, size = tonumber(ARGV[5]), 0
-  for i = 1, count do size = size + size_of(values[i]) end
-  local delayed = call('ZCARD', Q.z)
-  if delayed == 0 and length(Q) + count <= capacity and bytes(Q) + size <= most then
-    append(Q, values, deadline, count, size, now)
-  else
-    if delayed > 0 then promote(Q, now) end
-    for i = 1, count do
-      if room(Q, size_of(values[i]), capacity, most, now) then
-        append(Q, {values[i]}, deadline, 1, size_of(values[i]), now)
-      else
-        refused[#refused + 1] = i
-      end
+  for i = 1, count do
+    if room(Q, size_of(values[i]), capacity, most, now) then
+      append(Q, {values[i]}, deadline, 1, size_of(values[i]), now)
+    else
+      refused[#refused + 1] = i
     end
   end
 else
-  local depth = 0
-  if call('ZCARD', Q.z) == 0 then
-    depth = call('RPUSH', Q.q, unpack(values))
-    if depth <= capacity then
-      outlive(Q, depth == count, deadline, now)
-      sent(Q, count, now)
-      return depth
-    end
-    -- Too many: out again, before anybody could take them, and in as far as there is room.
-    call('RPOP', Q.q, count)
-  else
-    promote(Q, now)
-  end
-  trim(Q, now)
-  local free = capacity - length(Q) - call('ZCARD', Q.z)
-  local some = {}
+  local free = capacity - length(Q) - call('ZCARD', z)
   for i = 1, count do
     if i <= free then some[i] = values[i] else refused[#refused + 1] = i end
   end
