@@ -252,10 +252,8 @@ class RedisInbox(Inbox):
         self._trouble = None
         was, self._up = self._up, True
         self._send_early()
-        if was is False:
-            log.info("%s: the channel layer is back", self.name)
-            if self._callbacks.up is not None and not self._closed:
-                self._run(self._callbacks.up)
+        if was is False and self._callbacks.up is not None and not self._closed:
+            self._run(self._callbacks.up)
         self._puller.resume()
         self._changed()
 
