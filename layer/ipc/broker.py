@@ -197,6 +197,7 @@ class Broker:
         max_size: Bytes the largest message may have that any client sends.
         memory: Bytes the store may take.
         lost: How many messages, at most, were lost with the broker before this one.
+        before_telling: Called in each turn before anybody is told what was done.
     """
 
     def __init__(
@@ -207,6 +208,7 @@ class Broker:
         max_size: int = MAX_SIZE,
         memory: int = MEMORY,
         lost: int = 0,
+        before_telling: Callable[[], None] = lambda: None,
     ) -> None:
         self.epoch = secrets.token_hex(8)
         self.frame_limit = max_size + frames.OVERHEAD
@@ -215,6 +217,7 @@ class Broker:
         self.stopping = False
         self._clock = clock
         self._wake = wake
+        self._before_telling = before_telling
         self._awake = False
         self._lost = lost
         self._memory = memory
@@ -290,6 +293,7 @@ class Broker:
                 session.peer.worked()
                 self.ready(session)
         self._serve()
+        self._before_telling()
         while self._told:
             session, _ = self._told.popitem()
             session.flush()

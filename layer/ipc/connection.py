@@ -202,9 +202,10 @@ class Connection:
                     outcomes += self.answer(asked.popleft())
                 number = self.number()
                 frame = self.frame(frames.CALLS, number, chunk)
-                if len(frame) > self.hello.limit and not (asked or outcomes):
-                    # The first message of a layer that did not yet know its broker
-                    outcomes = [MessageTooLarge(f"the bus takes frames of {self.hello.limit} bytes")] * len(chunk)
+                if len(frame) - 4 > self.hello.limit:  # of a layer that did not know its broker when it was checked
+                    while asked:
+                        outcomes += self.answer(asked.popleft())
+                    outcomes += [MessageTooLarge(f"the bus takes frames of {self.hello.limit} bytes")] * len(chunk)
                     sent += len(chunk)
                     continue
                 try:

@@ -81,6 +81,7 @@ class Claim:
             os.close(self._file)
             raise
         (self.lost,) = _count.unpack_from(self._map)
+        self._bound = False
 
     def listen(self) -> socket.socket:
         """Return a socket that listens, in place of one that was left."""
@@ -91,6 +92,7 @@ class Claim:
         listener = socket.socket(socket.AF_UNIX)
         try:
             listener.bind(self.path)
+            self._bound = True
             os.chmod(self.path, 0o600)
             listener.setblocking(False)
             listener.listen(1024)
@@ -107,7 +109,7 @@ class Claim:
         """Give the place up, with nothing left of it to be lost."""
         self.note(0)
         self._map.close()
-        if os.path.lexists(self.path):
+        if self._bound and os.path.lexists(self.path):
             os.unlink(self.path)
         os.close(self._file)
 

@@ -59,7 +59,9 @@ class Bus:
         self.stats: Counter[str] = Counter()
         self._claim = Claim(path)
         self.lost = self._claim.lost
-        self.broker = Broker(clock, self._wake, max_size=max_size, memory=memory, lost=self.lost)
+        self.broker = Broker(
+            clock, self._wake, max_size=max_size, memory=memory, lost=self.lost, before_telling=self._note
+        )
         self._clients = clients
         self._patience = patience
         self._server: asyncio.AbstractServer | None = None
@@ -118,6 +120,9 @@ class Bus:
     def _turn(self) -> None:
         self.broker.turn()
         self._set_timer()
+
+    def _note(self) -> None:
+        """Keep on file how many messages there may be: who was told that one was taken must find it counted."""
         accepted = self.broker.store.queues.accepted
         count, then = self._counted
         if accepted != then and not self.broker.stopping:
