@@ -65,7 +65,11 @@ class Reader(ABC):
         What is raised before `settle` was called is the outcome of all of them; of a LayerUnavailable that is
         uncertain, what may safely be repeated is told as certain.
         """
-        settle(self._layer._run(calls))
+        outcomes = self._layer._run(calls)
+        settle(outcomes)
+        for outcome in outcomes:
+            if isinstance(outcome, LayerUnavailable):  # who cannot send should take nothing more
+                raise outcome
         return self._take(wanted, start, limit, timeout)
 
     def receive_batch(

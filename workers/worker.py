@@ -205,6 +205,13 @@ class Worker:
         except LayerError as error:
             log.warning("the layer still thinks this worker is alive: %s", error)
 
+    def _away(self) -> None:
+        """Have the helper thread announce the worker again soon: a layer that was away may come back empty."""
+        due = self.layer.clock() + _HELPER_PAUSE
+        if self._announced + ANNOUNCE > due:
+            self._announced = due - ANNOUNCE
+            self._expect(due)
+
     def _expect(self, due: float) -> None:
         """Have the helper thread look again at `due`, at the latest; steps look by themselves."""
         if self._helper is not None:
@@ -404,6 +411,7 @@ class _Place:
         """
         if self._worker._helper is None or self._worker._stopping or left <= self._backoff:
             return False
+        self._worker._away()
         wait = random.uniform(0, self._backoff)
         self._backoff = min(self._backoff * 2, _LONGEST_BACKOFF)
         try:

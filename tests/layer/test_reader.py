@@ -48,6 +48,20 @@ def test_what_may_be_repeated_is_certain(uncertain: bool) -> None:
     assert {str(outcome) for outcome in outcomes} == {"lost"}
 
 
+def test_nothing_is_taken_where_a_flush_found_no_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    away, told = LayerUnavailable("away"), list[Any]()
+    with MemoryLayer() as layer:
+        layer.send("a", {"n": 1})
+        batch = layer.batch()
+        batch.send("a", {"n": 2})
+        batch.send("a", {"n": 3})
+        monkeypatch.setattr(layer, "_run", lambda calls: [True, away])
+        with pytest.raises(LayerUnavailable):
+            layer.reader().receive_batch(["a"], 10, flush=batch, flushed=told.extend)
+        assert told == [True, away]
+        assert layer.peek("a") == [{"n": 1}]
+
+
 def test_an_engine_that_breaks_breaks_every_operation() -> None:
     error = ZeroDivisionError()
     assert flush(error, ZeroDivisionError) == [error] * 5
