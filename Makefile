@@ -12,7 +12,7 @@ help:
 	@echo "make run         set up and start everything: HTTP and WebSocket on 8000, SMTP on 2525, a worker, the helpdesk demo"
 	@echo "make test        set up what the tests need, and run them all"
 	@echo "make lint        ruff and mypy"
-	@echo "make campaigns   the random checks in full (SCALE=20 times the examples of make test), with their counts"
+	@echo "make campaigns   the random checks in full (SCALE=20 times those of make test), with their counts"
 	@echo "make docs        build the documentation into docs/_build/html"
 	@echo "make clean       remove what these made"
 
@@ -32,8 +32,8 @@ test: .venv/test.stamp
 	@$(VENV)/python scripts/run-tests
 
 campaigns: .venv/test.stamp
-	@PYTHONPATH=scripts SCALE=$(SCALE) $(VENV)/python -m pytest -p campaigns -m hypothesis --hypothesis-show-statistics \
-		--timeout 3600
+	@PYTHONPATH=scripts SCALE=$(SCALE) $(VENV)/python -m pytest -p campaigns -m "hypothesis or campaign" \
+		--hypothesis-show-statistics --timeout 3600
 
 lint: .venv/test.stamp
 	@$(VENV)/ruff check

@@ -1,4 +1,7 @@
-"""A pytest plugin for `make campaigns`: every property test, with many times the examples it has in `make test`."""
+"""A pytest plugin for `make campaigns`: every property test, with many times the examples it has in `make test`.
+
+Campaigns that are no property tests read SCALE themselves: the fixture `scale` in tests/conftest.py.
+"""
 
 import os
 
@@ -26,4 +29,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_report_header() -> str:
     """Say how large the campaign is."""
-    return f"campaign: {SCALE} times the examples of make test"
+    return f"campaign: {SCALE} times the random checks of make test"

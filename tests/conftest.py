@@ -12,6 +12,14 @@ Tests are plain functions. Whatever has to happen on the event loop goes through
             reactor_thread.call(server.stop(1))
 
 `call` and `run` raise TimeoutError after 20 s, so that nothing hangs.
+
+A random check that counts is marked `campaign`: it does so many times as much as `scale` says, and what it `tell`s
+stands at the end of pytest's output.
+
+    @pytest.mark.campaign
+    def test_nothing_is_lost(scale, tell):
+        ...
+        tell(f"sent {sent}, arrived {arrived}, lost {lost}")
 """
 
 from __future__ import annotations
@@ -57,6 +65,31 @@ def peer() -> Callable[[str], str]:
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def scale() -> int:
+    """How many times as much as in `make test` a campaign does."""
+    return int(os.environ.get("SCALE", "1"))
+
+
+_told = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Show a line, with the test's name, at the end of pytest's output."""
+    lines = request.config.stash.setdefault(_told, [])
+    return lambda line: lines.append(f"{request.node.name}: {line}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show what tests told."""
+    lines = config.stash.get(_told, [])
+    if lines:
+        terminalreporter.section("counts")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture
