@@ -200,7 +200,7 @@ def test_an_idle_bus_does_nothing(bus: BusThread, layer: IpcLayer) -> None:
     reader = layer.reader()
     assert reader.receive_batch(["b"]) == []
     until(lambda: bus.bus._counted[1] == 1)
-    bus.bus.broker.turn = lambda: turns.append(turn())  # type: ignore[func-returns-value, method-assign]
+    bus.bus.broker.turn = lambda: turns.append(turn())  # type: ignore[method-assign]
     assert reader.receive_batch(["b"], 1, 0.3) == []
     until(lambda: len(turns) == 2)  # a credit, and its withdrawal
     assert reader.receive_batch(["b"], 1, 0.1) == []
