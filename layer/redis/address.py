@@ -94,7 +94,7 @@ def read_address(
         raise ValueError(f"{scheme}:// is no Redis address; there is {', '.join(f'{name}://' for name in SCHEMES)}")
     front, slash, rest = place.partition("/")
     userinfo, _, server = front.rpartition("@")
-    if "@" in rest and not userinfo:
+    if "@" in rest and (server or scheme != "unix"):
         raise ValueError(f"{scheme}://…: '/' and '@' in a user name or password are written %2F and %40")
     username, password = _user(scheme, userinfo)
     tls = _tls(scheme, tls_ca, tls_certificate, tls_key)

@@ -118,6 +118,10 @@ class Connection:
         data = pack(commands)
         if self._socket is None:
             raise self._gone()
+        if self._end is not None:
+            reason = self._end
+            self.close()
+            raise lost(self.address, reason, uncertain=False)
         try:
             self._send(data, time.monotonic() + self._timeout)
         except _Broken as broken:
@@ -212,8 +216,6 @@ class Connection:
                     begun = True
                 except (BlockingIOError, ssl.SSLWantWriteError):
                     self._writable(sock, deadline)
-                except ssl.SSLWantReadError:
-                    self._readable(deadline, None)
         except OSError as error:
             raise _Broken(error, uncertain=begun) from None
 
@@ -255,6 +257,7 @@ class Connection:
                 # hiredis copies it at once, and takes any buffer, which its annotations do not say.
                 self._parser.feed(cast(bytes, memoryview(self._buffer)[:received]))
                 if len(self._parser.replies) > len(self._asked):
+                    self._parser.replies.clear()  # who knows which is whose
                     self._end = "it sent more than it was asked for"
             else:
                 self._end = "Redis closed the connection"

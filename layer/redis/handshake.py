@@ -89,7 +89,8 @@ def describe(reason: object) -> str:
     if isinstance(reason, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {reason.verify_message}"
     if isinstance(reason, ssl.SSLError):
-        return f"TLS failed: {(reason.reason or str(reason)).replace('_', ' ').lower()}"
+        words = getattr(reason, "reason", None) or str(reason).partition(" (_ssl.c")[0]
+        return f"TLS failed: {words.replace('_', ' ')}"
     if isinstance(reason, OSError) and (reason.errno or 0) > 0:
         return os.strerror(reason.errno or 0)  # asyncio has words of its own
     text = str(getattr(reason, "strerror", None) or reason) or type(reason).__name__

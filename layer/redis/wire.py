@@ -38,7 +38,7 @@ class _Asked(NamedTuple):
 
     wanted: int  # replies
     done: Done
-    commands: Sequence[Command] | None  # None for those sent again: they are not sent a third time
+    commands: Sequence[Command] | None  # None for what is sent again with the scripts: once, not a third time
     size: int  # bytes
     since: float
 
@@ -164,11 +164,8 @@ class Wire(asyncio.Protocol):
                 self._in_flight -= each.size
                 if self._serving and (self._spoiled or parser.alarmed()):
                     end = self._examine(each, answer) or end
-                    continue
-                try:
-                    each.done(answer)
-                except Exception:
-                    _complain()
+                else:
+                    self._tell(each.done, answer)
         finally:
             del replies[:start]
         if replies and not asked:
@@ -208,7 +205,7 @@ class Wire(asyncio.Protocol):
     def _examine(self, asked: _Asked, answer: list[Any]) -> NotServing | None:
         """Tell what came of it, unless its scripts are missing; return why this connection is of no use any more."""
         refused = refusal(answer)
-        if refused is not None:
+        if refused is not None and asked.commands is not None:
             self._tell(asked.done, lost(self._address, refused, uncertain=executed(answer)))
         elif asked.commands is not None and (self._spoiled or unloaded(answer)):
             self._spoiled.append((asked, answer))
@@ -220,12 +217,13 @@ class Wire(asyncio.Protocol):
         """Load the scripts, and send again what failed for want of them; then what waited behind that."""
         spoiled, self._spoiled = self._spoiled, []
         held, self._held = self._held, []
-        again = load = loading(self._scripts)
+        again = loading(self._scripts)
+        loaded = len(again)
         for asked, answer in spoiled:
-            again = again + [cast(Sequence[Command], asked.commands)[index] for index in unloaded(answer)]
+            again += [cast(Sequence[Command], asked.commands)[index] for index in unloaded(answer)]
         data = pack(again)
         self._in_flight += len(data)
-        self._put(data, len(again), partial(self._repaired, spoiled, len(load)), None)
+        self._put(data, len(again), partial(self._repaired, spoiled, loaded), None)
         for data, commands, done in held:
             self._put(data, len(commands), done, commands)
 
@@ -237,14 +235,18 @@ class Wire(asyncio.Protocol):
         tell: Callable[[Done, Any], None] | None = None,
     ) -> None:
         tell = tell or self._tell
-        fresh = iter(()) if isinstance(result, LayerUnavailable) else iter(result[loaded:])
+        fresh = [] if isinstance(result, LayerUnavailable) else result[loaded:]
+        refused = refusal(fresh)
+        if refused is not None:
+            result = lost(self._address, refused, uncertain=executed(fresh))
+        values = iter(fresh)
         for asked, answer in spoiled:
             missing = unloaded(answer)
             if missing and isinstance(result, LayerUnavailable):
                 tell(asked.done, LayerUnavailable(str(result), uncertain=result.uncertain or executed(answer)))
                 continue
             for index in missing:
-                answer[index] = next(fresh)
+                answer[index] = next(values)
             tell(asked.done, answer)
 
     # shared
@@ -263,8 +265,4 @@ class Wire(asyncio.Protocol):
         try:
             done(result)
         except Exception:
-            _complain()
-
-
-def _complain() -> None:
-    log.exception("error in a callback")
+            log.exception("error in a callback")
