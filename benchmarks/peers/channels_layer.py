@@ -14,7 +14,7 @@ TEXT = "x" * 390
 
 
 async def main(url: str, size: int, seconds: float) -> None:
-    layer = RedisChannelLayer(hosts=[url + "?max_connections=20000"], capacity=10_000)
+    layer = RedisChannelLayer(hosts=[url], capacity=10_000)
     message = {"type": "work", "text": TEXT}
 
     async def step() -> None:
