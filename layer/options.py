@@ -61,15 +61,21 @@ class Options:
         return CAPACITY if self.capacity is None else self.capacity
 
 
-def from_mapping(given: Mapping[str, Any], where: str) -> Options:
+def from_mapping(given: Mapping[str, Any], where: str, others: Sequence[str] = ()) -> Options:
     """Make options of keywords.
+
+    Args:
+        given: Name → value.
+        where: The layer, for errors.
+        others: Options of its engine, for errors too.
 
     Raises:
         ValueError: An option is unknown or has a value it cannot have.
     """
-    known = {field.name for field in dataclasses.fields(Options)}
+    own = {field.name for field in dataclasses.fields(Options)}
     for name in given:
-        if name not in known:
+        if name not in own:
+            known = own.union(others)
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"known options: {', '.join(sorted(known))}"
             raise ValueError(f"{where}: unknown option {name!r}; {hint}")

@@ -11,6 +11,8 @@ from asyncio import AbstractEventLoop
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from hiredis import ReplyError
+
 from ..base import Layer
 from ..calls import Call
 from ..errors import LayerError, LayerUnavailable
@@ -32,6 +34,7 @@ log = logging.getLogger("trunkline.layer")
 
 PREFIX = "trunkline"
 _MAX_PREFIX = 64
+_OPTIONS = ("prefix", "db", "tls_ca", "tls_certificate", "tls_key")
 
 
 class RedisLayer(Layer):
@@ -67,7 +70,7 @@ class RedisLayer(Layer):
         self._address = address = read_address(
             scheme, place, db=db, tls_ca=tls_ca, tls_certificate=tls_certificate, tls_key=tls_key
         )
-        super().__init__(from_mapping(options, self._address.text), rng)
+        super().__init__(from_mapping(options, address.text, _OPTIONS), rng)
         if not prefix or len(prefix) > _MAX_PREFIX or any(sign in "{} " or not sign.isprintable() for sign in prefix):
             raise ValueError(f"prefix must be 1 to {_MAX_PREFIX} characters without braces and spaces, not {prefix!r}")
         self.clock = time.monotonic
@@ -118,6 +121,23 @@ class RedisLayer(Layer):
         inbox = RedisInbox(self, name, loop, callbacks, lasting)
         self._inboxes.add(inbox)
         return inbox
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with this Redis, a line each: it is away, too old, or may throw away what it holds."""
+        try:
+            [memory] = self._pool.run([("INFO", "memory")])
+        except LayerUnavailable as error:
+            return [str(error)]
+        if isinstance(memory, ReplyError):
+            return []  # whoever may not ask need not know
+        facts = dict(line.split(":", 1) for line in memory.decode().splitlines() if ":" in line)
+        policy = facts.get("maxmemory_policy", "noeviction")
+        if policy == "noeviction":
+            return []
+        return [
+            f"{self._address.text}: maxmemory-policy is {policy}, so messages, groups and sessions may vanish when "
+            "memory is short; with noeviction they are refused, which everybody can handle"
+        ]
 
     # what readers and inboxes of this engine use
 

@@ -68,8 +68,12 @@ def _check_settings(report: _Report, configuration: Configuration, problems: lis
         report.fine(f"settings: {configuration.path or 'no file, so the defaults'}")
     layer = report.of(lambda: configured.open_layer_of(configuration))
     if layer is not None:
-        report.fine(f"layer: {configured.shown_layer(configuration)}")
+        problems = layer.problems()
         layer.close()
+        for text in problems:
+            report.problem(f"layer: {text}")
+        if not problems:
+            report.fine(f"layer: {configured.shown_layer(configuration)}")
     if configured.in_memory(configuration):  # so it is for `trunkline run`
         report.of(lambda: configured.refuse_processes(configuration))
 

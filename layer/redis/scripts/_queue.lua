@@ -39,15 +39,17 @@ local function queue(name)
   }
 end
 
+-- What is too short for an element is taken for one that has expired.
 local function deadline_of(element)
-  return (struct.unpack('>d', element))
+  return #element < 22 and 0 or (struct.unpack('>d', element))
 end
 
 local function counts(element)
-  return string.byte(element, 17) <= 2
+  return #element >= 22 and string.byte(element, 17) <= 2
 end
 
 local function size_of(element)
+  if #element < 22 then return 0 end
   local name, extra = struct.unpack('>BI4', element, 18)
   return #element - 22 - name - extra
 end
