@@ -18,7 +18,7 @@ from trunkline.layer import LayerUnavailable, MemoryLayer
 from trunkline.layer.testing import ManualClock
 from trunkline.operations.errors import UsageError
 from trunkline.workers import RoutingError, route
-from trunkline.workers.worker import _BATCH_TIME
+from trunkline.workers.place import _BATCH_TIME
 
 from .conftest import REPLIES, Bench
 
@@ -249,7 +249,7 @@ def test_what_was_not_started_goes_back_to_the_head(real: MemoryLayer) -> None:
 
 def test_what_waits_for_a_slow_consumer_goes_to_others(real: MemoryLayer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a batch that was thought to be quick; in its old order, at the head of the channel."""
-    monkeypatch.setattr("trunkline.workers.worker._BATCH_TIME", 10.0)  # so that batches grow on any machine
+    monkeypatch.setattr("trunkline.workers.place._BATCH_TIME", 10.0)  # so that batches grow on any machine
     go_on, quick = threading.Event(), threading.Semaphore(0)
 
     def consumer(message: Message) -> None:
@@ -404,8 +404,8 @@ class Flaky:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trunkline.workers.worker._LONGEST_BACKOFF", 0.01)
-    monkeypatch.setattr("trunkline.workers.worker._FIRST_BACKOFF", 0.01)
+    monkeypatch.setattr("trunkline.workers.place._LONGEST_BACKOFF", 0.01)
+    monkeypatch.setattr("trunkline.workers.place._FIRST_BACKOFF", 0.01)
 
 
 def test_an_outage_while_receiving(real: MemoryLayer, monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
