@@ -196,7 +196,7 @@ class Broker:
         wake: Called when there is a turn to be done: at most once until `turn` was called.
         max_size: Bytes the largest message may have that any client sends.
         memory: Bytes the store may take.
-        lost: How many messages, at most, were lost with the broker before this one.
+        lost: How many messages, at most, were lost with all brokers before this one.
         before_telling: Called in each turn before anybody is told what was done.
     """
 

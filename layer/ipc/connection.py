@@ -27,7 +27,7 @@ class Hello(NamedTuple):
     Attributes:
         epoch: Another one after the broker ended.
         limit: Bytes that a frame may have.
-        lost: How many messages, at most, were lost with the broker before.
+        lost: How many messages, at most, were lost there with all brokers before.
     """
 
     epoch: str

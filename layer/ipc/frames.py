@@ -13,7 +13,7 @@ A frame is an array that begins with its kind:
     broker to client
         HELLO    version, epoch, bytes a frame may have, messages lost at most
                                                            at once after connecting. The epoch is another one after the
-                                                           broker ended; what waited in the one before is lost
+                                                           broker ended; the number counts what waited in all before
         CALLS    id, outcomes, ((index, error, text), …)   the answer, once all calls of a frame are done
         TAKE     id, queue, now, elements                  the one answer to a TAKE: what was taken, or queue ""
                                                            after a CANCEL or without `wait`, or None where `holder` has

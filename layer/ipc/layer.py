@@ -58,7 +58,7 @@ class IpcLayer(Layer):
         self.clock = clock or time.monotonic
         self.lost = 0
         self._timeout = timeout
-        self._epoch: str | None = None
+        self._met_last: Hello | None = None
         self._meeting = threading.Lock()
         self._pool = Pool(path, self._met, timeout)
         self._open_readers: WeakSet[IpcReader] = WeakSet()
@@ -112,11 +112,14 @@ class IpcLayer(Layer):
         """Learn which broker answers: another one than before has nothing of what the one before had."""
         self._calls.lower(hello.limit - OVERHEAD)
         with self._meeting:
-            before, self._epoch = self._epoch, hello.epoch
-            if before in (None, hello.epoch):
+            before, self._met_last = self._met_last, hello
+            if before is None or before.epoch == hello.epoch:
                 return
-            self.lost += hello.lost
-        log.warning("the bus at %s began anew: %d messages at most that waited there are lost", self.path, hello.lost)
+            lost = hello.lost - before.lost
+            if lost < 0:  # somebody removed the file that it was counted in
+                lost = hello.lost
+            self.lost += lost
+        log.warning("the bus at %s began anew: %d messages at most that waited there are lost", self.path, lost)
 
 
 def open_ipc(place: str, **options: Any) -> IpcLayer:

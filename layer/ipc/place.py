@@ -1,8 +1,10 @@
 """Where a bus is: a socket in a folder that only its user may enter, and a lock that dies with its broker.
 
-FOLDER/bus.sock         the socket; one that a killed broker left is removed by the next
-FOLDER/bus.sock.lock    locked (flock) by the living broker, whatever the file's age. It holds, in 8 bytes, how many
-                        messages the broker has at most: who comes after a killed one can tell what was lost
+    FOLDER/bus.sock         the socket; one that a killed broker left is removed by the next
+    FOLDER/bus.sock.lock    locked (flock) by the living broker, whatever the file's age
+
+The lock's file holds two numbers of 8 bytes: how many messages were lost with brokers that ended, and how many the
+broker has at most. Who comes after a killed one can so tell what was lost.
 """
 
 import fcntl
@@ -16,7 +18,7 @@ from pathlib import Path
 from ..errors import LayerError
 
 _LONGEST = 107  # bytes of a Unix socket's path (unix(7)), its end not counted
-_count = struct.Struct("=Q")
+_counts = struct.Struct("=QQ")
 _credentials = struct.Struct("=3i")  # struct ucred: pid, uid, gid (unix(7))
 _SO_PEERCRED = getattr(socket, "SO_PEERCRED", None)  # elsewhere the folder's mode alone keeps others out
 
@@ -58,6 +60,7 @@ class Claim:
 
     Attributes:
         lost: How many messages the broker before had at most when it was killed; 0 after a clean end.
+        total: How many messages, at most, were lost at this place with all brokers before.
 
     Raises:
         ValueError: The path cannot be that of a bus, or others may enter its folder; the text says what to do.
@@ -74,13 +77,15 @@ class Claim:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise LayerError(f"another bus is at {path}") from None
-            if os.fstat(self._file).st_size != _count.size:
-                os.ftruncate(self._file, _count.size)
-            self._map = mmap.mmap(self._file, _count.size)
+            if os.fstat(self._file).st_size != _counts.size:
+                os.ftruncate(self._file, _counts.size)
+            self._map = mmap.mmap(self._file, _counts.size)
         except BaseException:
             os.close(self._file)
             raise
-        (self.lost,) = _count.unpack_from(self._map)
+        lost, self.lost = _counts.unpack_from(self._map)
+        self.total = lost + self.lost
+        self.note(0)
         self._bound = False
 
     def listen(self) -> socket.socket:
@@ -103,10 +108,11 @@ class Claim:
 
     def note(self, count: int) -> None:
         """Write down how many messages there are at most."""
-        _count.pack_into(self._map, 0, count)
+        _counts.pack_into(self._map, 0, self.total, count)
 
-    def release(self) -> None:
-        """Give the place up, with nothing left of it to be lost."""
+    def release(self, lost: int = 0) -> None:
+        """Give the place up, after so many messages were lost with a clean end."""
+        self.total += lost
         self.note(0)
         self._map.close()
         if self._bound and os.path.lexists(self.path):

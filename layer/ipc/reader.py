@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from .layer import IpcLayer
 
 
+_LONGEST = 3600.0  # seconds that poll(2) is asked to wait, as its argument is bounded
+
+
 class Alarm:
     """Ends a wait for a socket from another thread or a signal handler; takes no lock."""
 
@@ -64,6 +67,7 @@ class IpcReader(Reader):
         self._layer = layer
         self.alarm = Alarm()
         self._woken = False
+        self._process = 0
         self._connection: Connection | None = None
         self._poll = select.poll()
         self._poll.register(self.alarm, select.POLLIN)
@@ -150,8 +154,10 @@ class IpcReader(Reader):
     def _connected(self) -> tuple[Connection, bool]:
         """Return the connection, and whether it is new."""
         connection = self._connection
-        if connection is not None and not connection.closed and not self._layer.closed:
+        usable = connection is not None and not connection.closed and not self._layer.closed
+        if connection is not None and usable and self._process == os.getpid():
             return connection, False
+        self._process = os.getpid()  # a fork's parent goes on with its own
         connection = self._connection = self._layer.connect()
         self._poll = select.poll()
         self._poll.register(self.alarm, select.POLLIN)
@@ -164,7 +170,7 @@ class IpcReader(Reader):
             left = None if until is None else until - time.monotonic()
             if left is not None and left <= 0:
                 return False
-            found = self._poll.poll(None if left is None else left * 1000)
+            found = self._poll.poll(None if left is None else min(left, _LONGEST) * 1000)
             ready = {number for number, _ in found}
             if connection.fileno() in ready:
                 return True

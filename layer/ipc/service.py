@@ -60,7 +60,7 @@ class Bus:
         self._claim = Claim(path)
         self.lost = self._claim.lost
         self.broker = Broker(
-            clock, self._wake, max_size=max_size, memory=memory, lost=self.lost, before_telling=self._note
+            clock, self._wake, max_size=max_size, memory=memory, lost=self._claim.total, before_telling=self._note
         )
         self._clients = clients
         self._patience = patience
@@ -103,7 +103,7 @@ class Bus:
             await asyncio.wait([protocol.gone for protocol in protocols], timeout=_GOODBYE)
         for protocol in list(self._protocols.values()):
             protocol.transport.abort()
-        self._claim.release()
+        self._claim.release(lost)
         return lost
 
     # turns

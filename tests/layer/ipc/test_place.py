@@ -63,9 +63,12 @@ def test_there_is_one_broker_and_a_left_socket_is_no_hindrance(folder: str) -> N
     os.close(first._file)  # as if it was killed
     second = Claim(path)
     assert second.lost == 41
+    assert second.total == 41
     second.listen().close()
-    second.release()
-    assert Claim(path).lost == 0
+    second.release(lost=2)
+    third = Claim(path)
+    assert (third.lost, third.total) == (0, 43)
+    third.release()
 
 
 def test_a_file_that_is_no_socket_is_left_alone(folder: str) -> None:

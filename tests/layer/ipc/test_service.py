@@ -212,7 +212,7 @@ def test_an_idle_bus_does_nothing(bus: BusThread, layer: IpcLayer) -> None:
 def test_what_is_held_is_on_file_before_anybody_is_told(bus: BusThread, layer: IpcLayer) -> None:
     def held() -> int:
         with open(f"{bus.path}.lock", "rb") as file:
-            return int.from_bytes(file.read(), sys.byteorder)
+            return int.from_bytes(file.read()[8:], sys.byteorder)
 
     assert held() == 0
     for n in range(5):
