@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgpack
 from hiredis import ReplyError
 
-from ..calls import Call
+from ..calls import Call, lost
 from ..errors import ChannelFull, LayerError, LayerUnavailable
 from ..membership import Snapshot
 from ..store.letters import AGE, BYTES, ENTRIES
@@ -25,15 +25,6 @@ _Decode = Callable[[Any], Outcome]
 _TOGETHER = 500  # values in one command: what Lua's stack can hold with room to spare, and no long pause for others
 _REMEMBERED = 1024
 _MOST = 2**53 - 1
-
-# What may be asked for again when nobody knows whether it was done: it would be the same a second time.
-_REPEATABLE = frozenset(
-    (
-        "get_state", "delete_state", "group_members", "snapshot", "peek", "channel_statistics", "statistics",
-        "listeners", "dead_letters", "announce", "lease", "restore", "renew", "release", "flush", "group_add",
-        "group_discard", "promote",
-    )
-)  # fmt: skip
 
 
 class Taken(NamedTuple):
@@ -80,10 +71,7 @@ class Plan:
 
     def lost(self, error: LayerUnavailable) -> list[Outcome]:
         """Return for each call the error it raises when the connection was lost."""
-        if not error.uncertain:
-            return [error] * len(self._calls)
-        certain = LayerUnavailable(str(error))
-        return [certain if _repeatable(call) else error for call in self._calls]
+        return list(lost(self._calls, error))
 
     def _put(self, results: list[Outcome], numbers: Sequence[int], reply: Any) -> None:
         for number in numbers:
@@ -360,10 +348,6 @@ def answer(reply: Any) -> Any:
 def full(queue: str, depth: int, capacity: int) -> ChannelFull:
     """Return the error of a queue without room."""
     return ChannelFull(f"{queue} is full: {depth} messages wait there, its capacity is {capacity}")
-
-
-def _repeatable(call: Call) -> bool:
-    return call[0] in _REPEATABLE or (call[0] == "put_state" and call[1][3] is None)
 
 
 def _refused(error: ReplyError, call: Call) -> Exception:
