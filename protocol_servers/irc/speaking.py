@@ -19,7 +19,7 @@ from .link import Link
 from .message import encode, parse
 from .names import folding, is_target
 from .pacing import Pacer, Utterance
-from .splitting import lines_of, pieces_of, split, truncate
+from .splitting import is_blank, lines_of, pieces_of, split, truncate
 
 CONFIRMATION = 30.0  # seconds for the network's answer to a line
 _LEAST_LIMIT = 80  # whatever mask and room a server invents, this much is said
@@ -224,7 +224,7 @@ class Speaker:
             for line in lines_of(text.strip("\r\n"))
             for number, piece in enumerate(list(pieces_of(line, limit, keep_spaces=True)) or [""])
         ][: self._most_lines]
-        if len(lines) < 2 or not any(piece.strip() for _, piece in lines):
+        if len(lines) < 2 or all(is_blank(piece) for _, piece in lines):
             return []
         entries: list[bytes] = []
         while lines:
@@ -259,15 +259,16 @@ class Speaker:
             speech.entries += len(utterance.lines) - before
 
     def _fitting(self, entry: bytes) -> list[bytes]:
-        if self._link is None or len(entry) + self._own_mask_length() + len(": ") <= self._link.isupport.line_length:
-            return [entry]
         message = parse(entry)
-        if message is None or len(message.params) < 2 or message.command == "BATCH":
+        if message is None or message.command == "BATCH" or len(message.params) < 2:
             return [entry]
         target, text = message.params
         ctcp = parse_ctcp(text)
+        said = text if ctcp is None else ctcp.argument
         limit = self.limit(target, message.command, "message" if ctcp is None else "action")
-        pieces = split(text if ctcp is None else ctcp.argument, limit)
+        if len(said.encode()) <= limit:
+            return [entry]
+        pieces = split(said, limit)
         return [encode(message.command, target, each if ctcp is None else make_ctcp("ACTION", each)) for each in pieces]
 
     def _noted(self, entry: bytes, speech: _Speech) -> bytes:

@@ -12,7 +12,7 @@ from itertools import islice
 
 import regex
 
-from .formatting import CODE, Formatting
+from .formatting import CODE, Formatting, plain
 
 LEAST_LIMIT = 64  # bytes; formatting that is carried over, and four for a character, always fit
 ELLIPSIS = "…"
@@ -47,7 +47,12 @@ def split(text: str, limit: int, *, most: int | None = None) -> list[str]:
     if limit < LEAST_LIMIT:
         raise ValueError(f"limit: at least {LEAST_LIMIT} bytes, not {limit}")
     pieces = (piece.rstrip(" ") for line in lines_of(text) for piece in pieces_of(line, limit))
-    return list(islice((piece for piece in pieces if piece and not piece.isspace()), most))
+    return list(islice((piece for piece in pieces if not is_blank(piece)), most))
+
+
+def is_blank(piece: str) -> bool:
+    """Say whether there is nothing to be seen in a piece."""
+    return not piece or not plain(piece).strip()
 
 
 def truncate(text: str, limit: int) -> str:

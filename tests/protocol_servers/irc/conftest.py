@@ -241,7 +241,7 @@ INSPIRCD = """
 <server name="irc.test" description="test" network="Test">
 <admin name="test" nick="test" email="test@test.example">
 <bind address="127.0.0.1" port="{port}" type="clients">
-<connect allow="*" timeout="60" threshold="10" pingfreq="120" hardsendq="262144" softsendq="8192" recvq="8192"
+<connect allow="*" timeout="60" pingfreq="120" hardsendq="262144" softsendq="8192" recvq="8192"
     {limits} localmax="100" globalmax="100" resolvehostnames="no" useident="no">
 <pid file="{folder}/inspircd.pid">
 <options prefixquit="Quit: " syntaxhints="no">
@@ -306,7 +306,7 @@ def ngircd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 @pytest.fixture(scope="session")
 def inspircd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a running inspircd, which is not slow on purpose."""
-    yield from _inspircd(tmp_path_factory.mktemp("inspircd"), 'fakelag="no" commandrate="1000000"')
+    yield from _inspircd(tmp_path_factory.mktemp("inspircd"), 'threshold="10000" fakelag="no" commandrate="1000000"')
 
 
 @pytest.fixture(scope="session")
@@ -318,7 +318,7 @@ def strict_ngircd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 @pytest.fixture(scope="session")
 def strict_inspircd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of one with the rules against floods of Debian's configuration."""
-    yield from _inspircd(tmp_path_factory.mktemp("strict_inspircd"), "")
+    yield from _inspircd(tmp_path_factory.mktemp("strict_inspircd"), 'threshold="10"')
 
 
 @pytest.fixture

@@ -150,9 +150,11 @@ def test_receipts_have_the_servers_ids(inspircd: int, peers: Callable[..., Any])
     one.session.say("#receipts", "long " * 200, receipt="long")
     one.session.say("nobody-there", "hello?", receipt="nobody")
     got = one.until(
-        lambda seen: (found := {each.receipt: each for each in seen if isinstance(each, Receipt)}).keys()
-        == {"short", "long", "nobody"}
-        and found
+        lambda seen: (
+            (found := {each.receipt: each for each in seen if isinstance(each, Receipt)}).keys()
+            == {"short", "long", "nobody"}
+            and found
+        )
     )
     said = two.until(lambda seen: len(heard(seen)) == 4 and heard(seen))
     assert got["short"] == Receipt("short", "sent", (said[0].id,))
@@ -162,7 +164,9 @@ def test_receipts_have_the_servers_ids(inspircd: int, peers: Callable[..., Any])
 
 
 @pytest.mark.parametrize("name", ["strict_ngircd", "strict_inspircd"])
-def test_many_lines_survive_the_flood_rules(name: str, request: pytest.FixtureRequest, peers: Callable[..., Any]) -> None:
+def test_many_lines_survive_the_flood_rules(
+    name: str, request: pytest.FixtureRequest, peers: Callable[..., Any]
+) -> None:
     """In several rooms, in order, and nobody's room waits for another's."""
     port = request.getfixturevalue(name)
     rooms = [f"#flood{number}" for number in range(3)]
