@@ -57,12 +57,15 @@ class Connection:
         self._timeout = timeout
         self._patience = patience
         self._socket: socket.socket | None = None
+        self._buffer = bytearray(_CHUNK)
+        self._begin()
+
+    def _begin(self) -> None:
         self._poll = select.poll()
         self._waking: tuple[int, select.poll] | None = None
         self._parser = Parser()
         self._asked: list[Command] = []  # whose replies were not taken yet
         self._end: str | None = None  # why there will be no more replies
-        self._buffer = bytearray(_CHUNK)
 
     @property
     def closed(self) -> bool:
@@ -70,12 +73,13 @@ class Connection:
         return self._socket is None
 
     def open(self) -> None:
-        """Connect, and say who we are.
+        """Connect, and say who we are. A connection that was closed may be opened again.
 
         Raises:
             LayerUnavailable: It is not there or cannot be used; nothing was done. One line.
         """
         deadline = time.monotonic() + self._timeout
+        self._begin()
         try:
             self._socket = connect(self.address, deadline)
             self._poll.register(self._socket, select.POLLIN)
@@ -105,7 +109,10 @@ class Connection:
 
         Raises:
             LayerUnavailable: The connection is lost, and closed. `uncertain` unless nothing was executed.
+            ValueError: There are replies that `read` has to take first.
         """
+        if self._asked:
+            raise ValueError(f"{len(self._asked)} replies are to be read first")
         self.write(commands)
         return self.read(len(commands))
 
@@ -296,8 +303,9 @@ class Connection:
             behind, asked = self._parser.replies[:waiting], self._asked
             self._parser.replies[:waiting] = []
             self._asked = load + [commands[index] for index in again]
-            self._send(pack(self._asked), deadline)
+            data = pack(self._asked)
             resent = True
+            self._send(data, deadline)
             self._fill(len(self._asked), deadline)
             fresh = self._take(len(self._asked))[len(load) :]
             refused = refusal(fresh)

@@ -99,6 +99,8 @@ def test_reads_in_two_steps(connection: Connection, redis_server: RedisServer) -
     connection.write([("SET", "a", 1), ("SET", "b", 2), ("BLPOP", "list", 10)])
     assert connection.read(2) == [b"OK", b"OK"]
     assert not connection.wait(0.01)
+    with pytest.raises(ValueError, match="1 replies are to be read first"):
+        connection.run([("PING",)])
     redis_server.command("RPUSH", "list", "x")
     assert connection.wait(PATIENCE)
     assert connection.read(1) == [[b"list", b"x"]]
@@ -304,6 +306,8 @@ def test_black_hole(start_redis: Start) -> None:
         connection.open()
     assert SOON <= time.monotonic() - began < PATIENCE / 2
     server.thaw()
+    connection.open()
+    assert connection.run([("PING",)]) == [b"PONG"]
 
 
 def test_a_black_hole_that_takes_nothing(fake: StartFake) -> None:
