@@ -111,8 +111,6 @@ class Child:
                     self._told(self, json.loads(line))
         except BlockingIOError:
             return
-        except ConnectionResetError:
-            pass  # it died with something unread; there is nothing to read
         self._loop.remove_reader(self._socket)
 
 

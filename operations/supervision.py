@@ -67,6 +67,7 @@ class Supervisor:
         self._command = command
         self._numbers = range(1, count + 1)
         self._what = what
+        self._named = what + "s" * (count > 1)
         self._limit = grace + MARGIN
         self._grace = grace
         self._ready = ready
@@ -144,14 +145,11 @@ class Supervisor:
         if self._ending:
             return
         self._dismiss_relief()
-        log.info("starting %d new %s", len(self._numbers), self._named(len(self._numbers)))
+        log.info("starting new %s", self._named)
         try:
             self._relief = self._start_all()
         except StartError as error:
             log.error("%s; the old ones stay", error)
-
-    def _named(self, count: int) -> str:
-        return self._what + "s" * (count > 1)
 
     # starting
 
@@ -194,14 +192,14 @@ class Supervisor:
         if not self._up and all(child is not None and child.ready_at is not None for child in crew):
             self._up = True
             self._ready(self._told)
-            log.info("%s %s", self._named(len(crew)), ", ".join(map(str, crew)))
+            log.info("%s: %s", self._named, ", ".join(map(str, crew)))
 
     def _relieve(self) -> None:
         """Let the new processes take over."""
         old, self._crew, self._relief = self._crew, self._relief, {}
         self._cancel_restarts()
         self._failures = dict.fromkeys(self._numbers, 0)
-        log.info("new %s %s; the old ones drain", self._named(len(old)), ", ".join(map(str, self._crew.values())))
+        log.info("new %s: %s; the old ones drain", self._named, ", ".join(map(str, self._crew.values())))
         for child in old.values():
             self._dismiss(child)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Collection
-from queue import SimpleQueue
-from types import FrameType
 
 from .errors import ExitError
 from .process import CLOSING, SIGNALS, Worker, exit_now, to_handle
@@ -19,11 +19,13 @@ log = logging.getLogger("trunkline.process")
 class WorkerProcess:
     """Runs a worker until a signal; the first one makes it finish what was started, the second one ends the process.
 
+    A thread of its own takes the signals, so that they are heeded at once whatever the main thread waits for.
+
     Args:
-        worker: The worker; its `stop` has to be safe in a signal handler.
+        worker: The worker.
         grace: Seconds that consumers may take from the first signal on.
-        ready: Called when signals are handled, right before the worker begins.
-        stopping: Called when the first signal came, in a thread of its own.
+        ready: Called when signals are heeded, right before the worker begins.
+        stopping: Called when the first signal came.
         signals: Those that stop it; others stay as they are.
         now: Ends the process.
     """
@@ -44,19 +46,21 @@ class WorkerProcess:
         self._stopping = stopping
         self._signals = signals
         self._now = now
-        self._signalled = False
-        # A signal handler may not take a lock that the thread it interrupts could hold: putting here takes none.
-        self._told: SimpleQueue[None] = SimpleQueue()
 
     def main(self) -> int:
-        """Run from start to end, in the main thread; from then on a signal ends the process at once.
+        """Run from start to end, in the main thread; a signal that comes after it ends the process at once.
 
         Returns:
             0: all was finished; 1: the worker failed.
         """
-        for number in to_handle(self._signals):
-            signal.signal(number, self._hung_up if number == signal.SIGHUP else self._take)
-        threading.Thread(target=self._limit, name="trunkline-grace", daemon=True).start()
+        handled = to_handle(self._signals)
+        woken, waking = socket.socketpair()
+        waking.setblocking(False)
+        signal.set_wakeup_fd(waking.detach(), warn_on_full_buffer=False)
+        for number in handled:
+            signal.signal(number, lambda *_: None)
+        os.register_at_fork(after_in_child=lambda: _forget(handled))
+        threading.Thread(target=self._heed, args=(woken, handled), name="trunkline-signals", daemon=True).start()
         self._ready()
         try:
             self._worker.run()
@@ -64,27 +68,27 @@ class WorkerProcess:
             # Whatever it was, SystemExit of a consumer included: the command has failed.
             log.critical("the worker failed", exc_info=True)
             return ExitError.code
-        finally:
-            self._signalled = True
         return 0
 
-    def _take(self, number: int, frame: FrameType | None) -> None:
-        if self._signalled:
-            self._now(ExitError.code)
-        else:
-            self._signalled = True
-            self._told.put(None)
-            self._worker.stop()
-
-    def _hung_up(self, number: int, frame: FrameType | None) -> None:
-        """Take a SIGHUP: however often it comes, it does not cut off what others let finish."""
-        if not self._signalled:
-            self._take(number, frame)
-
-    def _limit(self) -> None:
-        """Wait for the first signal, and see that the process ends in time whatever consumers do."""
-        self._told.get()
+    def _heed(self, woken: socket.socket, handled: Collection[int]) -> None:
+        while woken.recv(1)[0] not in handled:
+            pass
         self._stopping()
-        time.sleep(self._grace + CLOSING)
-        log.error("consumers were still at work after %g s and are abandoned", self._grace)
+        self._worker.stop()
+        until = time.monotonic() + self._grace + CLOSING
+        # However often SIGHUP comes, as from a terminal that is closed, it cuts nothing off.
+        again = set(handled) - {signal.SIGHUP}
+        try:
+            woken.settimeout(max(0.001, until - time.monotonic()))
+            while woken.recv(1)[0] not in again:
+                woken.settimeout(max(0.001, until - time.monotonic()))
+        except TimeoutError:
+            log.error("consumers were still at work after %g s and are abandoned", self._grace)
         self._now(ExitError.code)
+
+
+def _forget(handled: Collection[signal.Signals]) -> None:
+    """Let a process that a consumer forked be ended by signals, and not stop the worker when it gets one."""
+    signal.set_wakeup_fd(-1)
+    for number in handled:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
