@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 
@@ -14,7 +17,7 @@ import pytest
 from trunkline.command_line import bus, main
 from trunkline.layer import LayerUnavailable, open_layer
 
-from .conftest import Start
+from .conftest import WAIT, Start
 
 
 @pytest.fixture
@@ -51,6 +54,25 @@ def test_the_default_is_in_the_runtime_folder(start: Start, short: str) -> None:
     assert "another bus is at" in second.printed
     program.signal(signal.SIGTERM)
     assert program.ended() == 0
+
+
+def test_a_bus_of_one_process_ends_with_it(short: str) -> None:
+    """A process that starts a bus for itself is told when it can be used, and does not leave it behind."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            number = theirs.fileno()
+            place = f"unix:{short}/bus.sock"
+            bus = subprocess.Popen(
+                [sys.executable, "-m", "trunkline", "bus", f"--child=1:{number}", place], pass_fds=[number]
+            )
+        with ours.makefile() as said:
+            assert json.loads(said.readline()) == {"ready": [f"ipc://{short}/bus.sock"]}
+        bus.send_signal(signal.SIGINT)
+        with open_layer(f"ipc://{short}/bus.sock") as layer:
+            assert layer.send("a", {}), "what a terminal sends is the other process' to decide"
+            layer.purge("a")
+    assert bus.wait(WAIT) == 0
 
 
 def test_without_a_runtime_folder_it_is_in_one_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:

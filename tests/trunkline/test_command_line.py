@@ -67,7 +67,7 @@ def test_reference_is_the_help() -> None:
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        ((), "a command is missing: run, serve, work, check, routes, formats"),
+        ((), "a command is missing: run, serve, work, bus, check, routes, formats"),
         (("chekc",), "unknown command 'chekc'; did you mean check?"),
         (("--nonsense",), "the following arguments are required: COMMAND"),
         (("routes", "--path", "/", "--text", "x"), "argument --text: not allowed with argument --path"),

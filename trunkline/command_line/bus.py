@@ -8,12 +8,17 @@ import logging
 import os
 import resource
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..operations.errors import ExitError, StartError, UsageError
-from ..operations.logging import FORMATS, LEVELS, setup
-from ..operations.process import SIGNALS, exit_now, to_handle
+from ..operations.logging import FORMATS, LEVELS
+from ..operations.process import exit_now, to_handle
+from . import running
 from .terminal import say
+
+if TYPE_CHECKING:
+    from ..operations.parent import Parent
 
 SUMMARY = "Run the bus of one machine: a broker on a Unix socket, for layers that are named ipc://PATH."
 EXAMPLES = (
@@ -41,17 +46,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-size", metavar="MIB", type=_positive, help="what the largest message may have (2)")
     parser.add_argument("--log-format", choices=FORMATS, default="text", help="log lines for people or for machines")
     parser.add_argument("--log-level", choices=LEVELS, default="info", help="the least important lines shown")
+    running.add_child(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Run until a signal, and return the exit code."""
+    """Run until a signal, or the end of the process that started it as its own; return the exit code."""
+    return running.execute(arguments, _execute)
+
+
+def _execute(arguments: argparse.Namespace, parent: Parent | None) -> int:
     from ..operations.event_loop import new_loop
 
     path = _path(arguments.place)
-    setup(arguments.log_format, arguments.log_level, twisted=False)
+    running.start_logging(arguments, twisted=False)
     loop = new_loop()
     try:
-        return loop.run_until_complete(_serve(path, arguments, loop))
+        return loop.run_until_complete(_serve(path, arguments, parent, loop))
     finally:
         loop.close()
 
@@ -62,10 +72,11 @@ def default_path() -> str:
     return f"{runtime}/trunkline/bus.sock" if runtime else f"/tmp/trunkline-{os.geteuid()}/bus.sock"
 
 
-async def _serve(path: str, arguments: argparse.Namespace, loop: asyncio.AbstractEventLoop) -> int:
+async def _serve(
+    path: str, arguments: argparse.Namespace, parent: Parent | None, loop: asyncio.AbstractEventLoop
+) -> int:
     from ..layer import LayerError
     from ..layer.ipc.service import CLIENTS, Bus
-    from .running import settle
 
     tell: Callable[[str], None] = log.info if arguments.log_format == "json" else _say
     given = {"memory": arguments.memory, "max_size": arguments.max_size}
@@ -86,14 +97,18 @@ async def _serve(path: str, arguments: argparse.Namespace, loop: asyncio.Abstrac
         raise StartError(str(error)) from error
     except OSError as error:
         raise StartError(f"{path}: {error.strerror or error}") from error
-    for number in to_handle(SIGNALS):
+    for number in to_handle(running.signals(parent)):
         loop.add_signal_handler(number, signalled)
     if bus.lost:
         log.warning("the bus before this one was killed: %d messages at most that waited there are lost", bus.lost)
-    tell(f"Trunkline {__version__}: the bus runs; use it with --layer ipc://{path} (Ctrl-C ends)")
-    settle()
+    running.settle()
+    if parent is None:
+        tell(f"Trunkline {__version__}: the bus runs; use it with --layer ipc://{path} (Ctrl-C ends)")
+    else:
+        parent.ready([f"ipc://{path}"])
     await ended.wait()
-    tell("stopping; a second Ctrl-C ends at once")
+    if parent is None:
+        tell("stopping; a second Ctrl-C ends at once")
     lost = await bus.stop()
     if lost:
         log.warning("%d messages that nobody took end with the bus", lost)

@@ -500,6 +500,26 @@ def test_what_is_no_bus_is_told(folder: str) -> None:
         layer.send("a", {})
 
 
+def test_a_fork_uses_connections_of_its_own(broker: Broker) -> None:
+    """What a server that forks its processes did before must not mix up their answers."""
+    program = """
+import os, sys
+from trunkline.layer import open_layer
+layer = open_layer(sys.argv[1])
+layer.send("a", {"n": 0})
+assert layer.receive(["a"]) == ("a", {"n": 0})
+child = os.fork()
+for n in range(200):
+    name = "child" if child == 0 else "parent"
+    layer.send(name, {"n": n})
+    assert layer.receive([name]) == (name, {"n": n})
+if child == 0:
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    subprocess.run([sys.executable, "-c", program, f"ipc://{broker.path}"], check=True, timeout=WAIT)
+
+
 # the stream alone
 
 
