@@ -82,7 +82,7 @@ class Batches:
         batch.size += sum(map(len, message.params))
         if len(batch.held) >= MAX_LINES or batch.size > MAX_BYTES:
             self._stats["batches_over_limit"] += 1
-        else:
+        elif len(message.params) > 1:
             batch.held.append(message)
         return True
 
@@ -95,8 +95,8 @@ def joined(batch: Batch) -> Message | None:
     for number, line in enumerate(batch.held):
         if number and "draft/multiline-concat" not in line.tags:
             text += "\n"
-        text += line.params[-1] if len(line.params) > 1 else ""
+        text += line.params[-1]
     first = batch.held[0]
     tags = {**first.tags, **batch.opening.tags}
-    source = batch.opening.source if batch.opening.source.nick else first.source
-    return replace(first, params=(first.params[0], text) if first.params else (), source=source, tags=tags)
+    source = batch.opening.source if batch.opening.source.host else first.source
+    return replace(first, params=(first.params[0], text), source=source, tags=tags)

@@ -221,8 +221,9 @@ class Session:
                 self._handle(message)
             if self.closed:
                 break
-        self.stats["lines_cut"] += self._reader.cut
-        self._reader.cut = 0
+        if self._reader.cut:
+            self.stats["lines_cut"] += self._reader.cut
+            self._reader.cut = 0
         self._flush()
 
     def connection_lost(self, reason: str) -> None:

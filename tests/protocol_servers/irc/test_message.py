@@ -15,7 +15,7 @@ from trunkline.protocol_servers.irc.lines import MAX_BODY, MAX_TAGS, LineReader
 from trunkline.protocol_servers.irc.message import MAX_PARAMETERS, Message, Source, decode, encode, parse, parse_source
 
 
-def named(cases: dict[str, Any], key: str) -> Any:
+def named(cases: dict[str, Any], key: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases["tests"], ids=lambda case: repr(case.get(key, "")))
 
 
@@ -113,10 +113,10 @@ def test_no_bytes_raise(line: bytes) -> None:
         assert not any(each in text for each in "\r\n\0" for text in (message.command, *message.params))
 
 
-words = st.text(
-    st.characters(exclude_characters=" \r\n\0", exclude_categories=("Cs",)), min_size=1, max_size=20
-).filter(lambda text: text[0] not in ":@")
-texts = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=("Cs",)))
+words = st.text(st.characters(exclude_characters=" \r\n\0", exclude_categories=["Cs"]), min_size=1, max_size=20).filter(
+    lambda text: text[0] not in ":@"
+)
+texts = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]))
 
 
 @given(

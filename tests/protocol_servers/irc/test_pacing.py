@@ -174,12 +174,17 @@ def test_a_new_connection_begins_with_a_full_bucket() -> None:
 
 
 def test_backoff_grows_and_is_jittered() -> None:
-    backoff = Backoff(Random(1), first=2, longest=30)
-    waits = [[backoff.next() for _ in range(8)] for _ in range(200) if not backoff.reset()]
+    random = Random(1)
+    waits = [
+        [backoff.next() for _ in range(8)] for backoff in (Backoff(random, first=2, longest=30) for _ in range(200))
+    ]
     highest = [max(column) for column in zip(*waits, strict=True)]
     assert all(most * 0.9 < high <= most for high, most in zip(highest, [2, 4, 8, 16, 30, 30, 30, 30], strict=True))
     assert min(map(min, waits)) < 0.2
-    assert backoff.next(100) >= 100
+    backoff = Backoff(random, first=2, longest=30)
+    assert max(backoff.next(100) for _ in range(100)) > 120
+    backoff.reset()
+    assert 100 <= backoff.next(100) <= 102
 
 
 def test_a_silent_server_is_asked_and_then_given_up() -> None:

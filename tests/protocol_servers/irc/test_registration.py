@@ -342,6 +342,6 @@ def test_an_endless_motd_is_not_waited_for(make_driver: Callable[..., Any]) -> N
         {"nick": "a", "realname": "x\ny"}, {"nick": "a", "password": "x\0"},
     ],
 )  # fmt: skip
-def test_identities_that_cannot_be_said(fields: dict[str, str]) -> None:
+def test_identities_that_cannot_be_said(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         Identity(**fields)

@@ -51,7 +51,8 @@ def test_features_are_read() -> None:
     )  # fmt: skip
     assert isupport.fold("[A]") == "[a]"
     assert isupport.prefixes == {"~": "q", "&": "a", "@": "o", "%": "h", "+": "v"}
-    assert (isupport.list_modes, isupport.setting_modes, isupport.set_modes) == (set("beI"), set("k"), set("l"))
+    assert isupport.list_modes == frozenset("beI")
+    assert (isupport.setting_modes, isupport.set_modes) == (frozenset("k"), frozenset("l"))
     assert (isupport.nick_length, isupport.topic_length, isupport.line_length) == (30, 390, 1024)
     assert (isupport.history, isupport.history_by_id) == (50, False)
     assert isupport.is_room("#x")
