@@ -356,7 +356,7 @@ def _refused(error: ReplyError, call: Call) -> Exception:
         if call[0] in ("put", "send_group"):
             return ChannelFull("Redis is out of memory: it has reached its maxmemory")
         return LayerUnavailable("Redis is out of memory: it has reached its maxmemory")
-    if text.startswith("MISCONF"):
+    if text.startswith(("MISCONF", "NOREPLICAS")):
         return LayerUnavailable(f"Redis takes no writes: {text}")
     return LayerError(f"Redis refused {call[0]}: {text}")
 
