@@ -75,7 +75,7 @@ class Session:
         self._done: list[Any] = []
         self._errors: list[tuple[int, str, str]] = []
         self._id = 0
-        self._admitted = True
+        self._room = 1.0  # bytes that were left to the store when the frame at work began
 
     @property
     def partial(self) -> bool:
@@ -143,7 +143,7 @@ class Session:
             if len(parts) != 3 or type(parts[1]) is not int or type(parts[2]) is not tuple:
                 raise FrameError("CALLS: wrong parts")
             _, self._id, self._calls = parts
-            self._admitted = self._broker.admit(len(frame))
+            self._room = self._broker.room(len(frame))
             if not self._calls:
                 self.tell(frames.CALLS, self._id, (), ())
         elif kind == frames.TAKE:
@@ -168,8 +168,7 @@ class Session:
                 raise FrameError("CALLS: something that is no call") from None
             check(name, arguments)
             try:
-                if not self._admitted and name in STORING:
-                    self._broker.refuse(name)
+                if self._room <= 0 and name in STORING and self._broker.refuses(name, self._room):
                     done.append(None)
                 else:
                     done.append(known[name](*arguments))
@@ -350,27 +349,29 @@ class Broker:
         if take is not None:
             self._answer(take, "", 0.0, ())
 
-    def admit(self, size: int) -> bool:
-        """Tell whether there is room for a frame that may make the store hold as much more."""
+    def room(self, size: int) -> float:
+        """Return the bytes left to the store after a frame that may make it hold `size` more; 0 or less: it is full."""
         self._left -= size
-        if self._left > 0:
-            return True
-        now = self._clock()
-        if now < self._count_at:
-            return False
-        self._count_at = now + _AGAIN
-        self._left = float(self._memory - self.store.size() - size)
-        return self._left > 0
+        if self._left <= 0:
+            now = self._clock()
+            if now >= self._count_at:
+                self._count_at = now + _AGAIN
+                self._left = float(self._memory - self.store.size() - size)
+        return self._left
 
-    def refuse(self, name: str) -> None:
-        """Refuse a call for which there is no room; a group's messages are dropped and counted.
+    def refuses(self, name: str, room: float) -> bool:
+        """Tell whether a call is left out that would make a full store hold more.
+
+        What is put back had room before, and finds as much again; a group's messages are dropped and counted.
 
         Raises:
             LayerError: For any other call.
         """
+        if name == "put_back" and room > -self._memory:
+            return False
         if name == "send_group":
             self.store.groups.dropped += 1
-            return
+            return True
         kind = ChannelFull if name == "put" else LayerError
         raise kind(f"the bus is full: it holds {self._memory >> 20} MiB, its limit")
 

@@ -22,6 +22,8 @@ _DICT = frozenset((dict,))
 _NONE = frozenset((NoneType,))
 _MAYBE_STR, _MAYBE_BYTES, _MAYBE_INT = _STR | _NONE, _BYTES | _NONE, _INT | _NONE
 
+_MAX_TEXT = 255  # characters of a name or a key
+_MAX_LONG_TEXT = 16 * 1024  # of a dead letter's reason and traceback
 _MAX_QUEUES = 4096  # that one TAKE may name
 
 Check = Callable[[Any], bool]
@@ -55,6 +57,10 @@ def _channels(channels: Any) -> bool:
     return all(type(name) is str and type(ordered) is bool for name, ordered in channels.items())
 
 
+def _any_text(text: Any) -> bool:
+    return len(text) <= _MAX_LONG_TEXT
+
+
 def _any_number(number: Any) -> bool:
     return bool(number == number)
 
@@ -79,6 +85,7 @@ class _Form:
         self._required = len(types) if required is None else required
         self.looks = looks or {}
         # Seconds, counts and sizes: nothing below zero, and no NaN
+        self.texts = [index for index, each in enumerate(types) if str in each and index not in self.looks]
         self.numbers = [index for index, each in enumerate(types) if each == _NUMBER and index not in self.looks]
 
     def learn(self, types: tuple[type, ...]) -> bool:
@@ -99,7 +106,7 @@ _FORMS: dict[str, _Form] = {
         required=6, stores=True,
     ),
     "cancel": _Form(_STR, _STR),
-    "put_back": _Form(_STR, _TUPLE, looks={1: _elements}),
+    "put_back": _Form(_STR, _TUPLE, looks={1: _elements}, stores=True),
     "peek": _Form(_STR, _INT, looks={1: lambda limit: 0 <= limit < 1 << 31}),
     "purge": _Form(_STR),
     "channel_statistics": _Form(_STR),
@@ -109,7 +116,7 @@ _FORMS: dict[str, _Form] = {
     "group_leave": _Form(_STR, _STR, _STR, _INT),
     "group_members": _Form(_STR),
     "send_group": _Form(_STR, _BYTES, _NUMBER, _DICT, looks={3: _excluded}, stores=True),
-    "lease": _Form(_STR, _STR, _NUMBER, _BOOL, *_LIFE),
+    "lease": _Form(_STR, _STR, _NUMBER, _BOOL, *_LIFE, stores=True),
     "renew": _Form(_STR, _STR, _NUMBER, looks={2: _any_number}),
     "release": _Form(_STR, _STR),
     "attach": _Form(_STR, _STR, *_LIFE),
@@ -119,7 +126,7 @@ _FORMS: dict[str, _Form] = {
     "increment_state": _Form(_STR, _NUMBER, stores=True),
     "announce": _Form(_STR, _MAYBE_BYTES, _DICT, looks={2: _channels}, stores=True),
     "listeners": _Form(),
-    "dead_letter": _Form(_STR, _STR, _BYTES, _STR, _STR, _INT, stores=True),
+    "dead_letter": _Form(_STR, _STR, _BYTES, _STR, _STR, _INT, looks={3: _any_text, 4: _any_text}, stores=True),
     "dead_letters": _Form(),
     "flush": _Form(),
     "heard": _Form(),
@@ -141,6 +148,11 @@ def check(name: Any, arguments: Any) -> None:
     if types not in form.right and not form.learn(types):
         raise FrameError(f"{name}: wrong arguments: {', '.join(kind.__name__ for kind in types[:20])}")
     count = len(arguments)
+    for index in form.texts:
+        if index >= count:
+            break
+        if arguments[index] is not None and len(arguments[index]) > _MAX_TEXT:
+            raise FrameError(f"{name}: a text of {len(arguments[index])} characters")
     for index in form.numbers:
         if index >= count:
             break
@@ -171,7 +183,7 @@ class Take:
             type(self.id) is int
             and type(self.queues) is tuple
             and 0 < len(self.queues) <= _MAX_QUEUES
-            and all(type(queue) is str for queue in self.queues)
+            and all(type(queue) is str and len(queue) <= _MAX_TEXT for queue in self.queues)
             and type(self.start) is int
             and 0 <= self.start < len(self.queues)
             and type(self.limit) is int

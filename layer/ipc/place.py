@@ -78,7 +78,8 @@ class Claim:
             except BlockingIOError:
                 raise LayerError(f"another bus is at {path}") from None
             if os.fstat(self._file).st_size != _counts.size:
-                os.ftruncate(self._file, _counts.size)
+                os.ftruncate(self._file, 0)
+                os.pwrite(self._file, bytes(_counts.size), 0)  # written, not only made longer: the disk may be full
             self._map = mmap.mmap(self._file, _counts.size)
         except BaseException:
             os.close(self._file)

@@ -1,7 +1,7 @@
 """A connection to the broker on an asyncio loop, which comes back for as long as it is not closed."""
 
 import asyncio
-from asyncio import AbstractEventLoop, TimerHandle
+from asyncio import AbstractEventLoop, Handle, TimerHandle
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -53,16 +53,15 @@ class Stream(asyncio.Protocol):
         self._number = 0
         self._began = 0.0
         self._watch: TimerHandle | None = None
-        self._again: TimerHandle | None = None
+        self._again: Handle | None = None
         self._dialling: asyncio.Task[None] | None = None
         self._closed = False
         self._reason = ""
         self._goodbye = False  # whether the broker said that it ends: what it did not answer it has not done
 
     def start(self) -> None:
-        """Connect."""
-        self._again = None
-        self._dialling = self._loop.create_task(self._dial())
+        """Connect, in the next turn of the loop."""
+        self._again = self._loop.call_soon(self._begin)
 
     def close(self) -> None:
         """Close the connection, and do not come back; what was not answered is in doubt."""
@@ -151,6 +150,10 @@ class Stream(asyncio.Protocol):
 
     # its life
 
+    def _begin(self) -> None:
+        self._again = None
+        self._dialling = self._loop.create_task(self._dial())
+
     async def _dial(self) -> None:
         try:
             await self._loop.create_unix_connection(lambda: self, self._path)
@@ -174,7 +177,7 @@ class Stream(asyncio.Protocol):
             done([error] * count)
         if not self._closed:
             if self._again is None:
-                self._again = self._loop.call_later(self._backoff.next(), self.start)
+                self._again = self._loop.call_later(self._backoff.next(), self._begin)
             self._down(error.args[0])
 
     def _look(self) -> None:

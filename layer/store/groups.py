@@ -264,13 +264,13 @@ class Groups:
         return inbox is not None and inbox.holder == holder and inbox.lease is not None and inbox.lease > self._clock()
 
     def held(self) -> tuple[int, int]:
-        """Return how many members there are, and how many bytes their infos have."""
+        """Return how many members and inboxes there are, and how many bytes the members' infos have."""
         infos: list[Any] = []
         for group in self._groups.values():
             infos += (plain.info for plain in group.plain.values())
             for members in group.inboxes.values():
                 infos += (info for _, info in members.values())
-        return len(infos), sum(len(info) for info in infos if info is not None)
+        return len(infos) + len(self._inboxes), sum(len(info) for info in infos if info is not None)
 
     def flush(self) -> None:
         """Drop all groups; leases stay, and whoever has one is told."""

@@ -265,10 +265,10 @@ class Queues:
         self._all_full = Meter(self._clock())
 
     def held(self) -> tuple[int, int]:
-        """Return how many messages are held, and about how many bytes they and the notes take."""
+        """Return how many messages are held, and about how many bytes they, the notes and the `once` marks take."""
         now = self._clock()
         live = [queue for name in list(self._queues) if (queue := self._live(name, now)) is not None]
-        elements = sum(len(queue.items) + len(queue.delayed) for queue in live)
+        elements = sum(len(queue.items) + len(queue.delayed) for queue in live) + len(self._queues) + len(self._once)
         return sum(queue.used for queue in live), sum(queue.size for queue in live) + ELEMENT_BYTES * elements
 
     def statistics(self) -> dict[str, Any]:

@@ -134,6 +134,9 @@ WRONG: list[Any] = [
     ("put", ("a", "", b"x", 60.0, 10, None, float("nan"), None, None, 600, None, False)),
     ("put", ("a", "", b"x", 60.0, 10, None, 0, "k", None, 600, None, False, 1)),
     ("renew", ("x!", "me", float("nan"))),
+    ("purge", ("a" * 256,)),
+    ("put", ("a", "", b"x", 60.0, 10, None, 0, "k" * 256, None, 600, None, False)),
+    ("dead_letter", ("id", "a", b"x", "", "t" * 20_000, 1)),
     ("peek", ("a", -1)),
     ("peek", ("a", 1 << 40)),
     ("send_group", ("g", b"x", 60.0, {"x!": ("a", 5)})),
@@ -276,6 +279,15 @@ def test_a_full_bus_refuses_what_it_would_have_to_keep(clock: ManualClock) -> No
     assert statistics["group_dropped_count"] == 1
     assert statistics["messages_lost_count"] == 7
     assert dropped >= 8
+    element = (clock() + 60, clock(), 0, "", body, None)
+    for number in range(30):
+        client.send(frames.CALLS, number, (("put_back", ("b", (element,))),))
+    outcomes = [errors for _, _, _, errors in client.told()]
+    assert outcomes[0] == (), "what had room before has it again"
+    assert outcomes[-1][0][1] == "LayerError"
+    assert sum(not errors for errors in outcomes) <= 22
+    client.send(frames.CALLS, 21, (("purge", ("b",)),))
+    client.told()
     clock.advance(1)
     client.send(frames.CALLS, 22, (put,))
     assert client.told() == [(frames.CALLS, 22, (True,), ())]
