@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import Any
 
 from .base import Layer
-from .options import from_url
+from .options import from_url, shown
 
 Opener = Callable[..., Layer]
 
@@ -49,7 +49,7 @@ def open_layer(url: str, **options: Any) -> Layer:
         known = ", ".join(f"{name}://" for name in sorted(_engines))
         if scheme in _known_elsewhere:
             raise ValueError(f"{scheme}:// is not part of this version of Trunkline; it has {known}")
-        raise ValueError(f"{url!r}: no layer engine is called {scheme!r}; there is {known}")
+        raise ValueError(f"{shown(url)!r}: no layer engine is called {scheme!r}; there is {known}")
     if isinstance(opener, str):
         opener = _import(scheme, opener)
     layer: Layer = opener(place, **(given | options))

@@ -3,12 +3,15 @@
 import dataclasses
 import difflib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 CAPACITY = 1_000
 MAX_SIZE = 2 * 1024 * 1024
+
+_CREDENTIALS = re.compile(r"//[^/]*@")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +88,11 @@ def from_mapping(given: Mapping[str, Any], where: str, others: Sequence[str] = (
         raise ValueError(f"{where}: {error}") from None
 
 
+def shown(url: str) -> str:
+    """Return a layer's URL for people, without user and password."""
+    return _CREDENTIALS.sub("//", url)
+
+
 def from_url(url: str) -> tuple[str, str, dict[str, Any]]:
     """Take a layer's URL apart.
 
@@ -97,15 +105,15 @@ def from_url(url: str) -> tuple[str, str, dict[str, Any]]:
     scheme, separator, rest = url.partition("://")
     if not separator or not scheme:
         raise ValueError(
-            f"{url!r} is no layer URL; one looks like memory://, memory://name or redis://localhost:6379/0"
+            f"{shown(url)!r} is no layer URL; one looks like memory://, memory://name or redis://localhost:6379/0"
         )
     parts = urlsplit(url)
     if parts.fragment:
-        raise ValueError(f"{url}: a layer URL has no '#' part")
+        raise ValueError(f"{shown(url)}: a layer URL has no '#' part")
     options: dict[str, Any] = {}
     for name, text in parse_qsl(parts.query, keep_blank_values=True):
         if name in options:
-            raise ValueError(f"{url}: the option {name!r} stands twice")
+            raise ValueError(f"{shown(url)}: the option {name!r} stands twice")
         options[name] = _read(name, text, url)
     return scheme.lower(), rest.partition("?")[0], options
 
@@ -122,5 +130,5 @@ def _read(name: str, text: str, url: str) -> Any:
             return float(text)
     except ValueError:
         example = "email.*:5000,http.request:200" if name.startswith("channel_") else "a number"
-        raise ValueError(f"{url}: {name}={text} cannot be read; expected {example}") from None
+        raise ValueError(f"{shown(url)}: {name}={text} cannot be read; expected {example}") from None
     return text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from collections.abc import Collection, Container, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from ..workers import Routing
 
 DEFAULT_LAYER = "memory://"
-
-_CREDENTIALS = re.compile(r"//[^/]*@")
 
 
 class ServerTables(Mapping[str, type[Any]]):
@@ -149,7 +146,9 @@ def in_memory(configuration: Configuration) -> bool:
 
 def shown_layer(configuration: Configuration) -> str:
     """Return the layer's URL for people, without user and password."""
-    return _CREDENTIALS.sub("//", configuration.layer or DEFAULT_LAYER)
+    from ..layer.options import shown
+
+    return shown(configuration.layer or DEFAULT_LAYER)
 
 
 def refuse_processes(configuration: Configuration, reload: bool = False) -> None:
