@@ -11,6 +11,8 @@ import pytest
 HEADERS = [[b"host", b"example.org"], [b"cookie", b"a=1"], [b"cookie", b"b=2"]]
 
 # One full message of each format; of those keys that exclude one another, one.
+IRC = {"reply_channel": "irc.reply.libera!", "network": "libera", "server": ["irc.libera.chat", 6697]}
+
 EXAMPLES: dict[str, dict[str, Any]] = {
     "http.request": {
         "reply_channel": "http.reply.1!2",
@@ -102,6 +104,25 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "added": False,
     },
     "chat.receipt": {"status": "split", "ids": ["1", "2"], "error": "none", "retry_after": 1},
+    "irc-client.connect": {**IRC, "nick": "bot"},
+    "irc-client.disconnect": {**IRC, "reason": "bye"},
+    "irc-client.join": {**IRC, "channel": "#dev"},
+    "irc-client.part": {**IRC, "user": "ada!a@example.com", "channel": "#dev", "reason": "bye"},
+    "irc-client.quit": {**IRC, "user": "ada!a@example.com", "reason": "bye"},
+    "irc-client.nick": {**IRC, "user": "ada!a@example.com", "new_nick": "eve"},
+    "irc-client.kick": {**IRC, "user": "ada!a@example.com", "channel": "#dev", "target": "bob", "reason": "bye"},
+    "irc-client.topic": {**IRC, "user": "ada!a@example.com", "channel": "#dev", "topic": "Tea"},
+    "irc-client.mode": {**IRC, "user": "ada!a@example.com", "target": "bob", "modes": "+o ada"},
+    "irc-client.invite": {**IRC, "user": "ada!a@example.com", "channel": "#dev"},
+    "irc-client.receive": {
+        **IRC,
+        "user": "ada!a@example.com",
+        "type": "action",
+        "channel": "#dev",
+        "body": "waves",
+        "tags": {"msgid": "1"},
+    },
+    "irc-client.numeric": {**IRC, "command": "433", "params": ["bot", "x", "Nickname is already in use"]},
     "email.recipient": {
         "reply_channel": "smtp.reply.1!2",
         "address": "support+7@example.org",
@@ -226,6 +247,12 @@ REPLY_EXAMPLES: dict[str, list[dict[str, Any]]] = {
             "expires": 1.5,
             "receipt_channel": "receipts",
         },
+    ],
+    "irc-client.receive": [
+        {"type": "quit"},
+        {"type": "join", "channel": "#dev", "key": "secret"},
+        {"type": "kick", "channel": "#dev", "user": "eve", "body": "out"},
+        {"type": "raw", "body": "WHOIS ada"},
     ],
     "email.receive": [{}, {"accept": True, "code": 250, "text": "2.0.0 Ok"}, {"accept": False, "code": 599}],
     "udp.receive": [{"data": b"\x00"}],

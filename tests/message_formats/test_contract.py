@@ -25,6 +25,18 @@ KEYS = {
     "chat.leave": "reply_channel service network channel user user_id reason=None",
     "chat.reaction": "reply_channel service network channel user user_id reaction id added",
     "chat.receipt": "status ids=[] error=None retry_after=None",
+    "irc-client.connect": "reply_channel network server nick",
+    "irc-client.disconnect": "reply_channel network server reason",
+    "irc-client.join": "reply_channel network server channel",
+    "irc-client.part": "reply_channel network server user channel reason",
+    "irc-client.quit": "reply_channel network server user reason",
+    "irc-client.nick": "reply_channel network server user new_nick",
+    "irc-client.kick": "reply_channel network server user channel target reason",
+    "irc-client.topic": "reply_channel network server user channel topic",
+    "irc-client.mode": "reply_channel network server user target modes",
+    "irc-client.invite": "reply_channel network server user channel",
+    "irc-client.receive": "reply_channel network server user type channel body tags={}",
+    "irc-client.numeric": "reply_channel network server command params",
     "email.recipient": "reply_channel address from=None client helo",
     "email.receive": "reply_channel id address tag=None from=None to headers header_list subject='' message_id='' "
     "text='' reply_to_text html=None content attachments=[] size client helo tls=False auth_user=None "
@@ -43,6 +55,7 @@ REPLY_KEYS = {
     "websocket reply": "accept=None text=None bytes=None close=False subprotocol=None",
     "chat reply": "text thread='same' action=False notice=False reaction=None id=None edit=None files=[] blocks=None "
     "user=None notify=False overflow='split' expires=None receipt_channel=None",
+    "irc-client reply": "type channel=None body=None key=None user=None",
     "email reply": "accept=True code=None text=None",
     "udp reply": "data",
 }
@@ -59,6 +72,7 @@ REPLIES = {
     "email.recipient": "email reply",
     "email.receive": "email reply",
     "udp.receive": "udp reply",
+    **{name: "irc-client reply" for name in KEYS if name.startswith("irc-client.")},
 }
 
 
@@ -155,6 +169,7 @@ def test_flags() -> None:
         "chat.leave",
         "chat.reaction",
         "chat.receipt",
+        *(name for name in KEYS if name.startswith("irc-client.")),
         "email.delivered",
         "email.failed",
     }

@@ -214,6 +214,27 @@ def test_chat_refuses_other_arguments() -> None:
         composer("chat.message")(message, "hi", colour="red")
 
 
+def test_irc_lines() -> None:
+    compose = composer("irc-client.receive")
+    message = {"reply_channel": "irc.reply.n!", "channel": "#dev", "user": "ada!a@h"}
+    composed = compose(message, "hi")
+    assert (composed.channel, sent("irc-client.receive", composed)) == (
+        "irc.reply.n!",
+        [{"type": "message", "channel": "#dev", "body": "hi"}],
+    )
+    assert sent("irc-client.receive", compose({**message, "channel": "bot"}, "hi", type="notice")) == [
+        {"type": "notice", "channel": "ada", "body": "hi"}
+    ]
+    assert sent("irc-client.receive", compose(message, "out", type="kick", user="eve"))[0]["user"] == "eve"
+    assert sent("irc-client.connect", composer("irc-client.connect")({"reply_channel": "x"}, "new", type="nick")) == [
+        {"type": "nick", "body": "new"}
+    ]
+    with pytest.raises(TypeError, match=r"^body: allowed is str, not bytes$"):
+        compose(message, b"hi")
+    with pytest.raises(TypeError, match=r"^text: no such key of a reply"):
+        compose(message, "hi", text="x")
+
+
 def test_udp_datagrams() -> None:
     composed = composer("udp.receive")({"reply_channel": "udp.reply.1!2"}, b"hi")
     assert (composed.channel, sent("udp.receive", composed)) == ("udp.reply.1!2", [{"data": b"hi"}])
