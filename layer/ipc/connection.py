@@ -113,7 +113,10 @@ class Connection:
                 raise refusal(path, error) from None
             if not is_trusted(peer_of(self.socket)):
                 raise LayerUnavailable(f"the bus at {path} belongs to another user: it is not trusted")
-            self.hello = read_hello(self.receive(), path)
+            try:
+                self.hello = read_hello(self.receive(), path)
+            except LayerUnavailable as error:
+                raise LayerUnavailable(str(error)) from None  # nothing is in doubt: nothing was asked for
         except BaseException:
             self.close()
             raise

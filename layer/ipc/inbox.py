@@ -172,13 +172,13 @@ class IpcInbox(Inbox):
         if self._replaces or not (held or self._lasting):
             self._replay(members)
         self._replaces = False
-        self._parted.clear()
         self._ask()
         self._stand()
 
     def _load(self, snapshot: Snapshot) -> None:
         super()._load(snapshot)
-        for group, local in self._parted:
+        parted, self._parted = self._parted, set()
+        for group, local in parted:
             sequence = self._membership.discard(group, local)
             if sequence is not None:
                 self._leave(group, local, sequence)

@@ -282,6 +282,57 @@ def test_a_connection_that_is_cut_off_comes_back_to_the_same_members(bus: BusThr
     server.close()
 
 
+def test_who_left_a_lasting_inbox_meanwhile_stays_away(bus: BusThread, layer: IpcLayer) -> None:
+    server = Server(layer, lasting=True)
+    for local in ("a", "b"):
+        layer.group_add("g", f"server.1!{local}")
+    until(lambda: len(server.inbox._membership.members()) == 2)
+    server.run(lambda: server.inbox._stream._drop("test"))
+    until(lambda: server.heard)
+    server.run(lambda: server.inbox.gone("a"))
+    until(lambda: layer.group_channels("g") == ["server.1!b"])
+    server.close()
+    assert layer.group_channels("g") == ["server.1!b"]
+
+
+def test_what_is_sent_at_once_waits_for_the_connection(bus: BusThread, layer: IpcLayer) -> None:
+    async def serve() -> list[Any]:
+        outcomes: list[Any] = []
+        loop = asyncio.get_running_loop()
+        inbox = layer.open_inbox("x!", loop=loop, receive=lambda items: None)
+        inbox.send("a", {"n": 1}, then=outcomes.append)
+        await inbox.close()
+        return outcomes
+
+    assert asyncio.run(serve()) == [True]
+    assert layer.receive(["a"]) == ("a", {"n": 1})
+
+
+def test_closing_does_not_wait_for_a_broker_that_stands_still(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("trunkline.layer.ipc.inbox._CLOSING", 0.1)
+    with IpcLayer(broker.path) as layer:
+        server = Server(layer)
+        broker.send(signal.SIGSTOP)
+        outcomes: list[Any] = []
+        server.run(lambda: server.inbox.send("a", {}, then=outcomes.append))
+        server.close()
+        assert outcomes[0].uncertain
+        assert "did not answer within 0.1 s of closing" in caplog.text
+        broker.send(signal.SIGCONT)
+
+
+def test_a_layer_is_closed_after_the_loop_of_its_inbox(bus: BusThread, layer: IpcLayer) -> None:
+    server = Server(layer)
+    server.loop.call_soon_threadsafe(server.loop.stop)
+    server._thread.join(WAIT)
+    server.loop.close()
+    layer.close()
+    with pytest.raises(LayerUnavailable, match="is closed"):
+        layer.send("a", {})
+
+
 def test_a_broker_that_stands_still_is_given_up(broker: Broker) -> None:
     layer = IpcLayer(broker.path, timeout=0.3)
     server = Server(layer)
@@ -471,7 +522,7 @@ def test_closing_a_layer_ends_its_inboxes(layer: IpcLayer, bus: BusThread) -> No
 def test_what_is_no_bus_is_told(folder: str) -> None:
     import socket
 
-    from trunkline.layer.ipc.frames import HELLO, Writer
+    from trunkline.layer.ipc.frames import BYE, HELLO, VERSION, Writer
 
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{folder}/bus.sock")
@@ -489,8 +540,38 @@ def test_what_is_no_bus_is_told(folder: str) -> None:
             connection.sendall(answer)
             connection.close()
 
-        with Running(serve), IpcLayer(f"{folder}/bus.sock") as layer, pytest.raises(LayerUnavailable, match=text):
+        with Running(serve), IpcLayer(f"{folder}/bus.sock") as layer:
+            with pytest.raises(LayerUnavailable, match=text) as caught:
+                layer.send("a", {})
+            assert not caught.value.uncertain, "nothing was sent"
+
+    def say_goodbye() -> None:
+        connection, _ = listener.accept()
+        connection.sendall(Writer().frame(HELLO, VERSION, "e", 1 << 20, 0))
+        connection.recv(65536)
+        connection.sendall(Writer().frame(BYE, "enough"))
+        connection.close()
+
+    with Running(say_goodbye), IpcLayer(f"{folder}/bus.sock") as layer:
+        with pytest.raises(LayerUnavailable, match="is away: enough") as caught:
             layer.send("a", {})
+        assert not caught.value.uncertain, "what was not answered before was not done"
+
+    def die() -> None:
+        connection, _ = listener.accept()
+        connection.sendall(Writer().frame(HELLO, VERSION, "e", 4 << 20, 0))
+        left = 1_000_000  # the first message, and nothing of the third
+        while left > 0:
+            left -= len(connection.recv(left))
+        connection.close()
+
+    with Running(die), IpcLayer(f"{folder}/bus.sock") as layer:
+        batch = layer.batch()
+        for _ in range(3):
+            batch.send("a", {"x": b"x" * 1_000_000})
+        first, second, third = batch.run()
+        assert {type(outcome) for outcome in (first, second, third)} == {LayerUnavailable}
+        assert [outcome.uncertain for outcome in (first, third)] == [True, False], "the third one did not leave"
     listener.close()
     with IpcLayer(f"{folder}/bus.sock") as layer, pytest.raises(LayerUnavailable, match="trunkline bus unix:"):
         layer.send("a", {})
