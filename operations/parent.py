@@ -65,16 +65,17 @@ class Parent:
 
     def follow_imports(self) -> None:
         """Name the files of what is imported, now and from now on."""
-        threading.Thread(target=self._follow, name="trunkline-imports", daemon=True).start()
+        known = imported_files()
+        self.files(known)
+        threading.Thread(target=self._follow, args=(known,), name="trunkline-imports", daemon=True).start()
 
-    def _follow(self) -> None:
-        known: set[str] = set()
+    def _follow(self, known: set[str]) -> None:
         while True:
+            time.sleep(_LOOK)
             new = imported_files() - known
             if new:
                 self.files(new)
                 known |= new
-            time.sleep(_LOOK)
 
     def _say(self, what: dict[str, object]) -> None:
         try:

@@ -215,8 +215,8 @@ class Supervisor:
 
     def _has_ended(self, child: Child) -> None:
         if child.leaving or self._ending:
-            # Before it was ready it had nothing to finish, and no handler that ends it with 0.
-            if child.code and child.ready_at is not None:
+            # Before it was ready, and when Python has done with it, it has nothing to finish and dies of the signal.
+            if child.ready_at is not None and child.code not in (0, -signal.SIGTERM):
                 log.error("%s %s %s", self._what, child, child.how)
                 self._code = ExitError.code if self._ending else self._code
         elif self._relief.get(child.number) is child:

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import re
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -126,3 +127,21 @@ def test_debug_shows_what_twisted_says() -> None:
     setup("text", "debug", stream)
     Logger(namespace="elsewhere").info("starting factory")
     assert "starting factory" in stream.getvalue()
+
+
+def test_lines_of_one_of_several_processes_say_which() -> None:
+    stream = io.StringIO()
+    setup("text", stream=stream, process=2)
+    logging.getLogger("trunkline.test").warning("hello")
+    assert stream.getvalue().endswith(" WARNING  [2] trunkline.test: hello\n")
+    stream = io.StringIO()
+    setup("json", stream=stream, process=2)
+    logging.getLogger("trunkline.test").warning("hello")
+    assert json.loads(stream.getvalue())["process"] == 2
+
+
+def test_twisted_is_not_loaded_for_its_log() -> None:
+    code = "import sys; from trunkline.operations.logging import setup; setup(twisted=False); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "trunkline.operations.logging" in loaded
+    assert "twisted.logger" not in loaded

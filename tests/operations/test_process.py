@@ -25,6 +25,7 @@ class FakeServer:
         self.events = events
         self.start_error: Exception | None = None
         self.stop_error: Exception | None = None
+        self.in_time = True
         self.hangs = False
 
     async def start(self) -> None:
@@ -38,7 +39,7 @@ class FakeServer:
             raise self.stop_error
         if self.hangs:
             await asyncio.Event().wait()
-        return True
+        return self.in_time
 
 
 class FakeWorker:
@@ -70,6 +71,7 @@ class Life:
         self.events: list[str] = []
         self.servers = [FakeServer("http", self.events), FakeServer("smtp", self.events)]
         self.worker = FakeWorker(self.events)
+        self.alone = False  # servers without a worker
         self.codes: list[int] = []
         self.process: Process
         self.ready: Callable[[], None] = lambda: self.process.signalled()
@@ -82,7 +84,7 @@ class Life:
         async def main() -> int:
             self.process = Process(
                 self.servers,
-                self.worker,
+                None if self.alone else self.worker,
                 drain=drain,
                 grace=grace,
                 ready=self.begin,
@@ -263,3 +265,32 @@ def test_server_that_hangs_is_left_behind(life: Life) -> None:
     life.servers[1].hangs = True
     assert life.run(drain=0) == 1
     assert "worker finished" in life.events
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_servers_alone_are_1_when_open_work_was_cut_off(life: Life, in_time: bool) -> None:
+    """With a worker beside them it was told to stop as well, and what is not finished is no surprise."""
+    life.servers[0].in_time = in_time
+    assert life.run() == 0
+    life.alone = True
+    life.events.clear()
+    assert life.run(drain=30) == (0 if in_time else 1)
+    assert life.events == [
+        "http started", "smtp started", "ready", "stopping", "http stopped within 30", "smtp stopped within 30",
+    ]  # fmt: skip
+
+
+def test_only_the_signals_that_were_given_end_it(life: Life) -> None:
+    seen: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: seen.append(number))
+
+    async def main() -> int:
+        def ready() -> None:
+            signal.raise_signal(signal.SIGINT)
+            process.signalled()
+
+        process = Process(life.servers, None, drain=1, grace=1, ready=ready, signals=[signal.SIGTERM])
+        return await process.main()
+
+    assert asyncio.run(main()) == 0
+    assert seen == [signal.SIGINT]

@@ -338,3 +338,20 @@ def test_one_table_by_itself() -> None:
     assert table(Static, {"prefix": "/"}, "here: [static]", {}) == Static("/")
     with pytest.raises(SettingsError, match=r"^here: \[static\] prefx: unknown key; did you mean prefix\?$"):
         table(Static, {"prefx": "/"}, "here: [static]", {})
+
+
+def test_tables_that_are_not_wanted_are_somebody_elses(write: Write) -> None:
+    """A worker need not load a server to read its own settings; and what is nobody's is still an error."""
+
+    class Unread(dict[str, type[Any]]):
+        def __getitem__(self, name: str) -> type[Any]:
+            assert name != "needy"
+            return super().__getitem__(name)
+
+    path = write("[needy]\nnonsense = 1\n[web]\nmax_head = 2048\n")
+    environ = {"TRUNKLINE_NEEDY_ADDRESS": "x", "TRUNKLINE_WEB_PROXY": "true"}
+    read = load(path, environ, {}, Unread(TABLES), ["web"])
+    assert read.servers == {"web": Web(max_head=2048, proxy=True)}
+    assert load(path, environ, {}, Unread(TABLES), []).servers == {}
+    with pytest.raises(SettingsError, match="TRUNKLINE_NEDY_ADDRESS: unknown setting"):
+        load(path, {"TRUNKLINE_NEDY_ADDRESS": "x"}, {}, Unread(TABLES), ["web"])

@@ -563,7 +563,7 @@ def parent(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 def lines_until(program: subprocess.Popen[str], last: str) -> list[str]:
     assert program.stdout
-    lines = []
+    lines: list[str] = []
     while not lines or lines[-1] != last:
         line = program.stdout.readline()
         assert line, lines

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -147,3 +151,50 @@ def start(folder: Path) -> Iterator[Start]:
     yield start
     for program in running:
         program.kill()
+
+
+@pytest.fixture
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Be in the user's folder, without settings in the environment."""
+    monkeypatch.chdir(folder)
+    for name in [name for name in os.environ if name.startswith("TRUNKLINE_")]:
+        monkeypatch.delenv(name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def redis_socket(peer: Callable[[str], str]) -> Iterator[str]:
+    """The path of the Unix socket of a real Redis, which writes nothing to disk."""
+    program = peer("redis-server")
+    with tempfile.TemporaryDirectory() as place:  # pytest's own folders are too long for a socket's path
+        path = f"{place}/redis.sock"
+        command = [program, "--port", "0", "--unixsocket", path, "--save", "", "--appendonly", "no", "--dir", place]
+        running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: Path(path).exists())
+            yield path
+        finally:
+            running.kill()
+            running.wait()
+
+
+@pytest.fixture
+def layer(redis_socket: str) -> str:
+    """The URL of an empty layer that several processes can share."""
+    return f"unix://{redis_socket}?prefix={secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of this machine that nobody uses now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + WAIT
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -74,8 +74,9 @@ def _execute(arguments: argparse.Namespace, parent: Parent | None) -> int:
         )
     running.start_logging(arguments, parent, twisted=False)
     if parent is not None and arguments.reload:
-        parent.follow_imports()
-    routing = _routing_of(configuration, parent if arguments.reload else None)
+        routing = _reloadable(name, configuration, parent)
+    else:
+        routing = configured.routing_of(configuration)
     if parent is None or parent.number == 1:
         for problem in routing.problems():
             log.warning("%s", problem)
@@ -113,18 +114,17 @@ def _worker(arguments: argparse.Namespace, configuration: Configuration, routing
     )
 
 
-def _routing_of(configuration: Configuration, reloaded_by: Parent | None) -> Routing:
-    """Import the routing; with `--reload`, show the traceback where it does not, and have what is to blame watched."""
-    from ..operations.reloading import blamed_files
+def _reloadable(name: str, configuration: Configuration, parent: Parent) -> Routing:
+    """Import the routing and have its files watched; where it does not import, those that are to blame."""
+    from ..operations.reloading import blamed_files, imported_files
 
     try:
         routing = configured.routing_of(configuration)
     except UsageError as error:
-        if reloaded_by is not None:
-            reloaded_by.files(blamed_files(error))
-            log.error("the code does not import", exc_info=error.__context__)
+        parent.files(imported_files() | blamed_files(error))
+        log.error("the code does not import", exc_info=error.__context__)
         raise
-    if reloaded_by is not None and configuration.routing is not None:
-        module = sys.modules[configuration.routing.partition(":")[0]]
-        reloaded_by.files(filter(None, [getattr(module, "__file__", None)]))
+    module = sys.modules[name.partition(":")[0]]
+    parent.files(filter(None, [getattr(module, "__file__", None)]))  # wherever it is
+    parent.follow_imports()
     return routing
