@@ -1,7 +1,7 @@
 """How long to wait between attempts to connect.
 
-Full jitter, so that those who lost Redis together come back one by one: see "Exponential Backoff And Jitter",
-AWS Architecture Blog, 2015.
+Full jitter, so that those who lost Redis, or a broker, together come back one by one: see "Exponential Backoff And
+Jitter", AWS Architecture Blog, 2015.
 """
 
 import random

@@ -14,9 +14,9 @@ from typing import Any, cast
 
 from hiredis import ProtocolError
 
+from ..backoff import Backoff
 from ..errors import LayerUnavailable
 from .address import Address
-from .backoff import Backoff
 from .handshake import Hello, describe, handshake, loading, lost, unreachable
 from .replies import MAX_REPLY, Command, Parser, executed, pack, refusal, unloaded
 from .sockets import connect

@@ -11,8 +11,8 @@ import os
 import threading
 from collections.abc import Callable
 
+from ..backoff import Backoff
 from ..errors import LayerUnavailable
-from .backoff import Backoff
 from .commands import Commands, pull_keys
 from .connection import Connection
 

@@ -6,9 +6,9 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..backoff import Backoff
 from ..errors import LayerUnavailable
 from .address import Address
-from .backoff import Backoff
 from .handshake import Hello, handshake, unreachable
 from .replies import Command
 from .wire import Done, Wire

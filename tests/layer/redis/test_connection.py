@@ -15,10 +15,10 @@ import hiredis
 import pytest
 
 from trunkline.layer import LayerUnavailable
+from trunkline.layer.backoff import Backoff
 from trunkline.layer.redis import connection as connection_module
 from trunkline.layer.redis import replies as replies_module
 from trunkline.layer.redis.address import TLS, Address
-from trunkline.layer.redis.backoff import Backoff
 from trunkline.layer.redis.connection import Connection, Pool
 
 if TYPE_CHECKING:

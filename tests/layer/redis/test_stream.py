@@ -17,10 +17,10 @@ import pytest
 import uvloop
 
 from trunkline.layer import LayerUnavailable
+from trunkline.layer.backoff import Backoff
 from trunkline.layer.redis import stream as stream_module
 from trunkline.layer.redis import wire as wire_module
 from trunkline.layer.redis.address import TLS, Address
-from trunkline.layer.redis.backoff import Backoff
 from trunkline.layer.redis.replies import Command
 from trunkline.layer.redis.stream import Stream
 from trunkline.layer.redis.wire import Wire

@@ -1,6 +1,6 @@
 """Waits between attempts to connect."""
 
-from trunkline.layer.redis.backoff import Backoff
+from trunkline.layer.backoff import Backoff
 
 
 def test_ceilings_double_up_to_the_longest_and_begin_again() -> None:
