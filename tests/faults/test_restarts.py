@@ -132,11 +132,9 @@ def test_workers_are_killed_under_traffic(make_site: MakeSite, counts: Counts, s
     rounds: list[tuple[str, ...]] = [("frame", "request"), ("mail", "frame"), *[()] * (scale > 1)] * scale
 
     async def body() -> None:
-        http, smtp, work = (
-            site.start("serve", "http"),
-            site.start("serve", "smtp"),
-            start_workers(site, "--prefetch", str(PREFETCH)),
-        )
+        http, smtp = site.start("serve", "http"), site.start("serve", "smtp")
+        prefetch = ("--prefetch", str(PREFETCH))
+        work = start_workers(site, *prefetch)
         await site.up(http, smtp, work)
         workers = await at_work(site, work)
         traffic = Traffic("a", http=http.port, smtp=smtp.port, sockets=SOCKETS, browsers=8, senders=4)
@@ -146,10 +144,14 @@ def test_workers_are_killed_under_traffic(make_site: MakeSite, counts: Counts, s
         killed: set[int] = set()
         for kinds in rounds:
             await held.hold(kinds)
-            for pid in workers:
-                os.kill(pid, signal.SIGKILL)
             killed |= workers
-            await gone(*workers)
+            if kinds:
+                for pid in workers:
+                    os.kill(pid, signal.SIGKILL)
+                await gone(*workers)
+            else:  # the supervisor as well, which would wait longer and longer before it starts another
+                work.close()
+                work = start_workers(site, *prefetch)
             workers = await at_work(site, work)
             await traffic.flows(1, sockets_only=True)
         lapsing = asyncio.create_task(site.lapse_claims()) if scale == 1 else None
@@ -166,6 +168,11 @@ def test_workers_are_killed_under_traffic(make_site: MakeSite, counts: Counts, s
         counts.note("sockets", SOCKETS)
         counts.none("closed", traffic.closed)
         counts.limit("messages lost with them", lost, held.count, PREFETCH * len(killed))
+        begun = site.taken(killed)
+        unanswered = [f"frame {text}" for text in traffic.missing] + [
+            f"request {name}" for name in traffic.requests(504)
+        ]
+        counts.note("frames and requests of those begun", sum(what in begun for what in unanswered))
 
         counts.note("frames", traffic.frames)
         counts.note("lost", len(traffic.missing))
