@@ -9,6 +9,7 @@ from .format import Composed, Format
 from .typed import Default, record_of
 from .vocabulary import Address, Line
 
+
 class _Network(TypedDict):
     reply_channel: Annotated[str, "The connection to the network; stable across restarts."]
     network: Annotated[Line, "Which configured network."]

@@ -17,7 +17,7 @@ from .events import Heard, Kind, Person
 from .history import History, Mark
 from .link import Link
 from .message import Message
-from .names import is_target
+from .names import is_target, mask_pattern
 from .speaking import Speaker
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z", re.ASCII)
@@ -160,12 +160,6 @@ class Listener:
             except (ValueError, OverflowError):
                 pass  # the 31st of February
         return self._link.wall(), ""
-
-
-def mask_pattern(mask: str) -> str:
-    """Return the regular expression of a mask, in which ``*`` is anything and ``?`` is any one character."""
-    # Several * in a row mean one, and would take for ever to find out that nothing matches.
-    return "".join({"*": ".*", "?": "."}.get(each, re.escape(each)) for each in re.sub(r"\*+", "*", mask))
 
 
 def _digest(*parts: str) -> str:

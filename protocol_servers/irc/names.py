@@ -6,6 +6,7 @@ RFC 1459, and ISUPPORT says which one is right.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable
 from string import ascii_lowercase, ascii_uppercase
@@ -40,3 +41,12 @@ def is_target(name: str) -> bool:
         and not name.startswith((":", "$"))
         and not any(character in " ,\r\n\0\a" for character in name)
     )
+
+
+def mask_pattern(mask: str) -> str:
+    """Return the regular expression of a mask, in which ``*`` is anything and ``?`` is any one character."""
+    first, *others = ("".join("." if each == "?" else re.escape(each) for each in part) for part in mask.split("*"))
+    if not others:
+        return first
+    # Between two stars the first place is as good as any: without that, a long name would take for ever not to match.
+    return first + "".join(f"(?>.*?{part})" for part in others[:-1]) + f".*{others[-1]}"

@@ -11,6 +11,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+_MOST_FIRST = 1000
+
 
 @dataclass(slots=True)
 class Utterance:
@@ -44,11 +46,13 @@ class Pacer:
         most: Lines that wait for one target, and a quarter of those that wait in all.
 
     Attributes:
-        stats: Counts "queue_full" and "stale" utterances.
+        stats: Counts what was dropped: "queue_full", "stale", "refused".
+        soonest: When the next utterance expires, wall clock, or earlier; None: none will.
     """
 
     def __init__(self, clock: Callable[[], float], *, rate: float = 1.0, burst: int = 4, most: int = 250) -> None:
         self.stats: Counter[str] = Counter()
+        self.soonest: float | None = None
         self._clock = clock
         self._rate = rate
         self._burst = burst
@@ -69,8 +73,11 @@ class Pacer:
         self._urgent.append(line)
 
     def put_first(self, line: bytes) -> None:
-        """Send ``line`` as soon as the pace allows, before anything that is said; the caller bounds how many."""
-        self._first.append(line)
+        """Send ``line`` as soon as the pace allows, before anything that is said."""
+        if len(self._first) < _MOST_FIRST:
+            self._first.append(line)
+        else:
+            self.stats["queue_full"] += 1
 
     def put(self, target: str, utterance: Utterance) -> bool:
         """Queue something for ``target``.
@@ -87,6 +94,8 @@ class Pacer:
             queue = self._queues[target] = deque()
         queue.append(utterance)
         self._waiting += utterance.size
+        if utterance.expires is not None and (self.soonest is None or utterance.expires < self.soonest):
+            self.soonest = utterance.expires
         return True
 
     def wait_for(self, target: str) -> float:
@@ -124,6 +133,8 @@ class Pacer:
             if queue:
                 self._queues[target] = queue  # behind the others
             yield entry, utterance
+        if not self._queues:
+            self.soonest = None
 
     def _next(self, may_go: Callable[[str], bool]) -> str | None:
         return next((target for target in self._queues if may_go(target)), None)
@@ -144,7 +155,12 @@ class Pacer:
 
     def drop_stale(self, now: float) -> list[Utterance]:
         """Remove what expired by ``now``, wall clock, and return it."""
-        return self._remove(lambda each: each.expires is not None and each.expires <= now, "stale")
+        if self.soonest is None or now < self.soonest:
+            return []
+        gone = self._remove(lambda each: each.expires is not None and each.expires <= now, "stale")
+        left = (each.expires for queue in self._queues.values() for each in queue if each.expires is not None)
+        self.soonest = min(left, default=None)
+        return gone
 
     def drop(self, target: str) -> list[Utterance]:
         """Remove everything that waits for ``target``, and return it."""
@@ -162,10 +178,6 @@ class Pacer:
                 self._waiting -= utterance.size
                 change(utterance)
                 self._waiting += utterance.size
-
-    def has_expiring(self) -> bool:
-        """Say whether anything waits that may become stale."""
-        return any(each.expires is not None for queue in self._queues.values() for each in queue)
 
     def start_again(self) -> None:
         """Forget what belonged to a connection, and keep what is to be said."""

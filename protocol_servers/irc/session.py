@@ -243,7 +243,7 @@ class Session:
         self._emit(Disconnected(self._reason or reason, None if self._quitting else self._reconnect.next(self._wait)))
         self._wait = 0.0
         self._reason = ""
-        self._arrange_sweep()
+        self._flush()
 
     # Time
 
@@ -259,8 +259,6 @@ class Session:
     def advance(self) -> None:
         """Do what is due."""
         now = self._clock()
-        if self._sweep is not None and now >= self._sweep:
-            self._speaker.drop_stale(self._wall())
         if not self.closed:
             self._speaker.time_out()
             if self._limit is not None and now >= self._limit:
@@ -355,7 +353,7 @@ class Session:
             if not is_target(each):
                 raise ValueError(f"{each[:100]!r} cannot stand in a command")
         last = truncate(next(lines_of(last)), self._speaker.limit(" ".join(middle), command))
-        line = encode(command, *middle, last) if last else encode(command, *middle)
+        line = encode(command, *middle, last) if params else encode(command)
         if not self._ready:
             self.stats["commands_without_connection"] += 1
         elif command == "QUIT":
@@ -456,16 +454,14 @@ class Session:
         return self._ready and not self._joining.is_coming(target)
 
     def _flush(self) -> None:
+        """Drop what is stale, and send what may go."""
+        now = self._wall()
+        self._speaker.drop_stale(now)
         if not self.closed:
             self._out += self._speaker.lines_to_send(self._may_go)
-        self._arrange_sweep()
-
-    def _arrange_sweep(self) -> None:
-        """Look for what expired once a second, as long as something may."""
-        if not self._pacer.has_expiring():
-            self._sweep = None
-        elif self._sweep is None or self._sweep <= self._clock():
-            self._sweep = self._clock() + 1.0
+        soonest = self._pacer.soonest
+        # The wall clock may be set: it is looked at often enough.
+        self._sweep = None if soonest is None else self._clock() + min(max(soonest - now, 0.0), 5.0) + 0.001
 
     def _fail(self, failure: RegistrationFailed) -> None:
         if failure.permanent:

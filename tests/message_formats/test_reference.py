@@ -75,7 +75,7 @@ def test_describe_fits_a_terminal() -> None:
 def test_summary_has_a_line_for_each_format() -> None:
     lines = summary().splitlines()
     assert [line.split()[0] for line in lines] == names()
-    assert "udp.receive           A datagram came in." in lines
+    assert "udp.receive            A datagram came in." in lines
 
 
 def test_the_reference_page_has_everything_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from typing import Any
 
@@ -10,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.protocol_servers.irc.hearing import mask_pattern
 from trunkline.protocol_servers.irc.lines import MAX_BODY, MAX_TAGS, LineReader
 from trunkline.protocol_servers.irc.message import MAX_PARAMETERS, Message, Source, decode, encode, parse, parse_source
+from trunkline.protocol_servers.irc.names import mask_pattern
 
 
 def named(cases: dict[str, Any], key: str) -> pytest.MarkDecorator:
@@ -50,6 +51,15 @@ def test_vectors_of_masks(case: dict[str, Any]) -> None:
     pattern = re.compile(mask_pattern(case["mask"]))
     assert [each for each in case["matches"] if not pattern.fullmatch(each)] == []
     assert [each for each in case["fails"] if pattern.fullmatch(each)] == []
+
+
+def test_a_mask_takes_no_time_not_to_match() -> None:
+    assert not re.fullmatch(mask_pattern("*a*!*a*@*a*?b"), "a" * 3000 + "!" * 3000 + "@" * 3000)
+
+
+@given(st.text("ab*?", max_size=8), st.text("ab", max_size=8))
+def test_masks_match_as_file_names_do(mask: str, text: str) -> None:
+    assert bool(re.fullmatch(mask_pattern(mask), text)) == fnmatch.fnmatchcase(text, mask)
 
 
 @pytest.mark.parametrize(

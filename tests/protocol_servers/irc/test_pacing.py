@@ -133,16 +133,25 @@ def test_queues_have_bounds() -> None:
     assert pace.pacer.wait_for("#a") == 3 * 4 - 4
 
 
+def test_what_goes_first_is_bounded_too() -> None:
+    pace = Pace(burst=5000)
+    for _ in range(1010):
+        pace.pacer.put_first(b"a\n")
+    assert len(pace.take().split()) == 1000
+    assert pace.pacer.stats["queue_full"] == 10
+
+
 def test_what_is_stale_is_dropped() -> None:
     pace = Pace(burst=1)
     early, late, never = words("a", expires=10), words("b", "c", expires=20), words("d")
     for each in (early, late, never):
         pace.pacer.put("#x", each)
-    assert pace.pacer.has_expiring()
+    assert pace.pacer.soonest == 10
+    assert pace.pacer.drop_stale(9.9) == []
     assert pace.pacer.drop_stale(10) == [early]
     assert pace.take() == "b"
     assert pace.pacer.drop_stale(20) == [late]
-    assert not pace.pacer.has_expiring()
+    assert pace.pacer.soonest is None
     assert (pace.take(1), pace.pacer.stats["stale"], len(pace.pacer)) == ("d", 2, 0)
 
 
