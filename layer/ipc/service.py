@@ -70,7 +70,8 @@ class Bus:
         self._timer_at = float("inf")
         self._watch: TimerHandle | None = None
         self._recount: TimerHandle | None = None
-        self._counted = 0, 0  # how many messages there were, and how many had ever been put by then
+        self._noted = 0
+        self._counted = 0, 0  # how many messages there were, and the store's balance then
         subscribe = getattr(clock, "subscribe", None)
         if subscribe is not None:
             subscribe(self._moved)
@@ -123,17 +124,18 @@ class Bus:
 
     def _note(self) -> None:
         """Keep on file how many messages there may be: who was told that one was taken must find it counted."""
-        accepted = self.broker.store.queues.accepted
-        count, then = self._counted
-        if accepted != then and not self.broker.stopping:
-            self._claim.note(count + accepted - then)
+        balance = self.broker.store.queues.balance
+        if balance != self._noted and not self.broker.stopping:
+            self._noted = balance
+            count, then = self._counted
+            self._claim.note(max(0, count + balance - then))
             if self._recount is None:
                 self._recount = self.loop.call_later(_SETTLE, self._count)
 
     def _count(self) -> None:
-        """Count what is held: between two counts the number on file only rises."""
+        """Count what is held: between two counts, what has expired is still among the number on file."""
         queues = self.broker.store.queues
-        self._counted = queues.held()[0], queues.accepted
+        self._counted = queues.held()[0], queues.balance
         self._claim.note(self._counted[0])
         self._recount = None
 

@@ -35,7 +35,7 @@ class Queues:
         self._watched = watched
         self._notify = notify
         self._queues: dict[str, Queue] = {}
-        self.accepted = 0  # how many messages were ever put
+        self.balance = 0  # how many messages were put, less those that were taken
         self._once: dict[tuple[str, str], float] = {}
         self._retired: OrderedDict[str, tuple[Meter, Meter]] = OrderedDict()
         self._sent = 0  # what queues that are gone had counted
@@ -115,7 +115,7 @@ class Queues:
         else:
             queue.append((now + expiry, now, MESSAGE, local, body, None))
         queue.sent.count += 1
-        self.accepted += 1
+        self.balance += 1
         if once is not None:
             self._mark((name, once), now + window)
         if name in self._watched:
@@ -139,7 +139,7 @@ class Queues:
             queue.life = element[0] - now
         queue.append(element)
         queue.sent.count += 1
-        self.accepted += 1
+        self.balance += 1
         if name in self._watched:
             self._notify(name)
         return True
@@ -192,7 +192,9 @@ class Queues:
                 queue.promote(now)
             if not queue.items:
                 continue
+            used = queue.used
             taken = queue.take(limit, now, enough)
+            self.balance -= used - queue.used
             if taken:
                 if queue.single:
                     queue.deadline = now + queue.life
@@ -209,7 +211,7 @@ class Queues:
             queue = self._open(name, now)
         if queue.single:
             queue.trim(now)
-        self.accepted += len(elements)
+        self.balance += len(elements)
         for element in reversed(elements):
             queue.prepend(element)
             if queue.single and queue.life == _FOREVER:

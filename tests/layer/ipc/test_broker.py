@@ -201,7 +201,7 @@ def test_a_client_that_is_cut_off_in_the_middle_of_a_flood_is_forgotten(broker: 
         client.send(frames.CALLS, 1, (PUT,) * 10)
     broker.close(client.session)
     assert client.told() == []
-    assert broker.store.queues.accepted == 0
+    assert broker.store.queues.balance == 0
 
 
 def test_too_many_takes_are_refused(client: Client) -> None:
@@ -238,7 +238,7 @@ def test_a_flood_leaves_the_others_their_turns(broker: Broker, client: Client) -
     broker.turn()
     assert other.written, "the first turn served the other"
     assert not client.written
-    assert broker.store.queues.accepted < 1100, "a turn is bounded"
+    assert broker.store.queues.balance < 1100, "a turn is bounded"
     assert len(client.told()) == 1
 
 

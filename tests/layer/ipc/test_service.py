@@ -219,6 +219,14 @@ def test_what_is_held_is_on_file_before_anybody_is_told(bus: BusThread, layer: I
         layer.send("a", {"n": n})
         assert held() >= n + 1
     layer.receive_batch(["a"], 3)
+    assert held() == 2
+    until(lambda: bus.bus._counted[0] == 2)
+    layer.receive_batch(["a"], 1)
+    assert held() == 1
+    layer.send("a", {})
+    assert held() == 2
+    layer.send("b", {}, expiry=0.01)
+    assert held() == 3
     until(lambda: held() == 2)
 
 
