@@ -232,15 +232,14 @@ def test_a_lasting_inbox_comes_back_too(broker: Broker) -> None:
 
 def test_a_process_that_stood_still_takes_its_lease_again(bus: BusThread, layer: IpcLayer) -> None:
     server = Server(layer)
+    lapse = ("renew", ("server.1!", server.inbox._holder, -1.0))
     layer.group_add("g", "server.1!a", "info")
     until(lambda: len(server.inbox._membership.members()) == 1)
-    layer._call(("renew", ("server.1!", server.inbox._holder, -1.0)))
-    assert layer.group_members("g") == {}
+    assert layer._run([lapse, ("group_members", ("g",))]) == [True, {}]
     layer.send("server.1!b", {"n": 1})
     until(lambda: server.items)
     until(lambda: layer.group_members("g") == {"server.1!a": "info"})
-    layer._call(("renew", ("server.1!", server.inbox._holder, -1.0)))
-    assert layer.group_members("g") == {}
+    assert layer._run([lapse, ("group_members", ("g",))]) == [True, {}]
     server.run(lambda: server.inbox._renew())
     until(lambda: layer.group_members("g") == {"server.1!a": "info"})
     assert server.heard == []
@@ -250,9 +249,9 @@ def test_a_process_that_stood_still_takes_its_lease_again(bus: BusThread, layer:
 def test_a_lease_that_another_process_took_is_waited_for(bus: BusThread, layer: IpcLayer) -> None:
     server = Server(layer, lasting=True)
     layer.group_add("g", "server.1!a")
-    layer._call(("renew", ("server.1!", server.inbox._holder, -1.0)))
-    lease = layer._calls.lease("server.1!", "other", 60.0, True)
-    layer._call(lease)
+    until(lambda: len(server.inbox._membership.members()) == 1)
+    lapse = ("renew", ("server.1!", server.inbox._holder, -1.0))
+    assert layer._run([lapse, layer._calls.lease("server.1!", "other", 60.0, True)])[0] is True
     server.run(lambda: server.inbox._renew())
     until(lambda: server.heard)
     assert "leased by another process" in server.heard[0]
