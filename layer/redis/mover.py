@@ -18,7 +18,8 @@ from .connection import Connection
 
 log = logging.getLogger("trunkline.layer")
 
-_LONGEST = 5.0  # seconds after which it looks although nobody left a token: whoever took one may have died
+# Seconds after which it looks although nobody left a token: whoever took one may have died. Servers look every five.
+_LONGEST = 15.0
 _GRACE = 3.0
 _SHORTEST = 0.001
 
