@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from .delivery import Delivery
 from .store.element import ADD, CREDIT, DISCARD, GROUP, MESSAGE, PART, RELOAD, Element
 
-Snapshot = tuple[int, Iterable[tuple[str, str, int, Any]]]
+Snapshot = tuple[int, Iterable[tuple[str, str, int, int, Any]]]
 
 
 class Taken(NamedTuple):
@@ -34,6 +34,8 @@ class Membership:
 
     def __init__(self) -> None:
         self._groups: dict[str, dict[str, int]] = {}
+        # Of members that were added again before they were loaded: since when they are members.
+        self._since: dict[tuple[str, str], int] = {}
         self._of: dict[str, set[str]] = {}
         self._infos: dict[tuple[str, str], Any] = {}  # packed, of those members that have one
         self._upto = 0  # notes up to this sequence number are contained in what was loaded
@@ -42,12 +44,15 @@ class Membership:
     def load(self, snapshot: Snapshot) -> None:
         """Begin again from the members the store has; notes that it already contains will be ignored."""
         self._groups.clear()
+        self._since.clear()
         self._of.clear()
         self._infos.clear()
         self._upto, members = snapshot
         self._newest = self._upto
-        for group, local, sequence, info in members:
+        for group, local, sequence, since, info in members:
             self._add(group, local, sequence, info)
+            if since < sequence:
+                self._since[group, local] = since
 
     def members(self) -> list[tuple[str, str, Any]]:
         """Return each group, member and packed info (or None)."""
@@ -74,6 +79,7 @@ class Membership:
         if members is None or sequence is None:
             return None
         self._infos.pop((group, local), None)
+        self._since.pop((group, local), None)
         if not members:
             del self._groups[group]
         groups = self._of[local]
@@ -134,7 +140,8 @@ class Membership:
         """Return who gets a message that was sent to a group after the change `sequence`."""
         members = self._groups.get(group, {})
         if sequence < self._newest:
-            members = {local: since for local, since in members.items() if since <= sequence}
+            since = self._since
+            members = {local: added for local, added in members.items() if since.get((group, local), added) <= sequence}
         if excluded:
             members = members.copy()
             for local in excluded:

@@ -387,9 +387,10 @@ def _members(reply: Any) -> dict[str, bytes | None]:
 
 def _snapshot(reply: Any) -> Snapshot:
     rest = iter(reply[1:])
-    members = zip(rest, rest, rest, rest, strict=True)
+    members = zip(rest, rest, rest, rest, rest, strict=True)
     return reply[0], [
-        (group.decode(), local.decode(), sequence, info or None) for group, local, sequence, info in members
+        (group.decode(), local.decode(), sequence, since, info or None)
+        for group, local, sequence, since, info in members
     ]
 
 

@@ -25,10 +25,8 @@ SWEEP = 300.0  # how often groups and inboxes are looked at, and forgotten if no
 MAX_NOTES = 100_000  # above this the notes of an inbox are dropped, and its holder loads its members
 _FOREVER = float("inf")
 
-Member = tuple[int, Any]  # sequence, packed info or None
-Snapshot = tuple[
-    int, list[tuple[str, str, int, Any]]
-]  # sequence so far, (group, local part, sequence, packed info) each
+Member = tuple[int, int, Any]  # sequence of the last add, sequence since which it is a member, packed info or None
+Snapshot = tuple[int, list[tuple[str, str, int, int, Any]]]  # sequence so far, (group, local part, *member) each
 
 
 class _Plain(NamedTuple):
@@ -117,7 +115,9 @@ class Groups:
         elif not inbox.alive(now):
             return
         sequence = self._next()
-        self._open(group, now).inboxes.setdefault(queue, {})[local] = (sequence, info)
+        members = self._open(group, now).inboxes.setdefault(queue, {})
+        since = members[local][1] if local in members else sequence
+        members[local] = (sequence, since, info)
         inbox.groups.add(group)
         self._note(inbox, ADD, local, info, (group, sequence), now)
 
@@ -153,7 +153,7 @@ class Groups:
                 result[channel] = plain.info
         for name in list(found.inboxes):
             if self._met(name, now):
-                result.update({name + local: info for local, (_, info) in found.inboxes[name].items()})
+                result.update({name + local: info for local, (_, _, info) in found.inboxes[name].items()})
         return result
 
     def send(self, group: str, body: bytes, expiry: float, exclude: Mapping[str, Iterable[str]] | None = None) -> None:
@@ -253,9 +253,9 @@ class Groups:
         """Return the members an inbox has now, and the sequence number they are from."""
         inbox = self._inboxes.get(name)
         return self._last, [
-            (group, local, sequence, info)
+            (group, local, *member)
             for group in (sorted(inbox.groups) if inbox else ())
-            for local, (sequence, info) in self._groups[group].inboxes[name].items()
+            for local, member in self._groups[group].inboxes[name].items()
         ]
 
     def holds(self, name: str, holder: str) -> bool:
@@ -269,7 +269,7 @@ class Groups:
         for group in self._groups.values():
             infos += (plain.info for plain in group.plain.values())
             for members in group.inboxes.values():
-                infos += (info for _, info in members.values())
+                infos += (info for _, _, info in members.values())
         return len(infos) + len(self._inboxes), sum(len(info) for info in infos if info is not None)
 
     def flush(self) -> None:

@@ -311,10 +311,10 @@ def test_a_stale_note_does_not_bring_a_member_back(store: Store) -> None:
 def test_leaving_compares_the_sequence(store: Store) -> None:
     store.groups.lease("x!", "one", 15.0, False, *LIMITS)
     store.groups.add("g", "x!", "a", None, *LIMITS)
-    [(_, _, first, _)] = store.groups.snapshot("x!")[1]
+    [(_, _, first, *_)] = store.groups.snapshot("x!")[1]
     store.groups.add("g", "x!", "a", b"info", *LIMITS)
     assert store.groups.leave("g", "x!", "a", first) is False
-    [(_, _, second, _)] = store.groups.snapshot("x!")[1]
+    [(_, _, second, *_)] = store.groups.snapshot("x!")[1]
     assert store.groups.leave("g", "x!", "a", second) is True
     assert store.groups.leave("g", "x!", "a", second) is False
     assert store.groups.leave("none", "x!", "a", second) is False

@@ -1,7 +1,8 @@
 -- What scripts about groups share, after _queue.lua.
 --
 --   g:{group}          HASH  inbox → "", of the inboxes that have members
---   n:{group}:{inbox}  HASH  local part → sequence (8 bytes, big-endian double), packed info or nothing
+--   n:{group}:{inbox}  HASH  local part → sequence of its last add, sequence since which it is a member (8 bytes each,
+--                            big-endian doubles), packed info or nothing
 --   p:{group}          HASH  plain channel → until when (8 bytes), capacity (8 bytes), packed info or nothing
 --   w:{inbox}          SET   its groups
 --   m:{inbox}          HASH  beside the counts of its queue (_queue.lua):
@@ -49,18 +50,21 @@ local function save(Q, now)
   call('SADD', P .. 'queues', Q.name)
 end
 
-local function drop_notes(Q)
-  local all = call('LLEN', Q.q)
-  if all == length(Q) then return end
-  local kept, lives = {}, call('PEXPIRETIME', Q.q)
+-- Drop the notes. thorough: even where there are none, so that the list lives no longer than what is in it.
+local function drop_notes(Q, thorough)
+  if not thorough and call('LLEN', Q.q) == length(Q) then return end
+  local kept, latest = {}, 0
   for _, element in ipairs(call('LRANGE', Q.q, 0, -1)) do
-    if counts(element) then kept[#kept + 1] = element end
+    if counts(element) then
+      kept[#kept + 1] = element
+      latest = math.max(latest, deadline_of(element))
+    end
   end
   call('DEL', Q.q)
   for i = 1, #kept, 1000 do
     call('RPUSH', Q.q, unpack(kept, i, math.min(i + 999, #kept)))
   end
-  if lives > 0 then call('PEXPIREAT', Q.q, lives) end
+  if latest > 0 then call('PEXPIREAT', Q.q, milliseconds(latest)) end
 end
 
 local function members_key(group, name)
@@ -78,19 +82,25 @@ local function forget_members(Q)
   end
   call('DEL', P .. 'w:{' .. Q.name .. '}')
   call('ZREM', P .. 'leases', Q.name)
-  drop_notes(Q)
+  drop_notes(Q, true)
   if not Q.lease then
     Q.holder, Q.followed = '', false
     call('HSET', Q.m, 'h', '', 'w', 0)
   end
 end
 
--- Return an inbox whose memberships hold; remove those of one that is gone.
+-- Forget an inbox that is gone. What else stands in it expires: its process may have been cut off, and come back.
+local function bury(Q)
+  forget_members(Q)
+  if Q.lease and not Q.lasting then call('SREM', P .. 'queues', Q.name) end
+end
+
+-- Return an inbox whose memberships hold; forget one that is gone.
 local function met(name, now)
   local Q = inbox(name)
   if not Q.known then return nil end
   if holds(Q) > now then return Q end
-  forget_members(Q)
+  bury(Q)
   return nil
 end
 
@@ -109,12 +119,7 @@ local function forget_the_dead(now)
   for _, name in ipairs(call('ZRANGEBYSCORE', P .. 'leases', '-inf', now, 'LIMIT', 0, 10)) do
     local Q = inbox(name)
     if not Q.known or holds(Q) <= now then
-      forget_members(Q)
-      if Q.lease and not Q.lasting then
-        -- What was sent to a process that was killed reaches nobody.
-        call('UNLINK', Q.q, Q.z, Q.d)
-        call('SREM', P .. 'queues', name)
-      end
+      bury(Q)
     else
       call('ZADD', P .. 'leases', holds(Q), name)
     end
@@ -125,7 +130,7 @@ local function last_sequence()
   return tonumber(call('GET', P .. 'sequence')) or 0
 end
 
--- Return {sequence so far, group, local part, sequence, packed info or "", …}.
+-- Return {sequence so far, group, local part, sequence of its last add, since when, packed info or "", …}.
 local function snapshot(name)
   local result = {last_sequence()}
   for _, group in ipairs(call('SMEMBERS', P .. 'w:{' .. name .. '}')) do
@@ -133,7 +138,8 @@ local function snapshot(name)
     for i = 1, #members, 2 do
       local n = #result
       result[n + 1], result[n + 2] = group, members[i]
-      result[n + 3], result[n + 4] = struct.unpack('>d', members[i + 1]), string.sub(members[i + 1], 9)
+      result[n + 3], result[n + 4] = struct.unpack('>dd', members[i + 1])
+      result[n + 5] = string.sub(members[i + 1], 17)
     end
   end
   return result
@@ -158,7 +164,10 @@ local function join(Q, group, name, info)
   local sequence = call('INCR', P .. 'sequence')
   call('SADD', P .. 'w:{' .. Q.name .. '}', group)
   call('HSET', group_key(group), Q.name, '')
-  call('HSET', members_key(group, Q.name), name, struct.pack('>d', sequence) .. info)
+  local members, since = members_key(group, Q.name), sequence
+  local present = call('HGET', members, name)
+  if present then since = struct.unpack('>d', present, 9) end
+  call('HSET', members, name, struct.pack('>dd', sequence, since) .. info)
   return sequence
 end
 

@@ -18,7 +18,7 @@ for _, name in ipairs(call('HKEYS', group_key(group))) do
     local members = call('HGETALL', members_key(group, name))
     for i = 1, #members, 2 do
       local n = #result
-      result[n + 1], result[n + 2] = name .. members[i], string.sub(members[i + 1], 9)
+      result[n + 1], result[n + 2] = name .. members[i], string.sub(members[i + 1], 17)
     end
   else
     call('HDEL', group_key(group), name)

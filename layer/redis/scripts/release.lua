@@ -8,7 +8,7 @@ if not Q.known or Q.holder ~= ARGV[3] or not Q.lease then return end
 Q.lease, Q.holder = now, ''
 save(Q, now)
 if Q.lasting then return end
-forget_members(Q)
 call('UNLINK', Q.q, Q.z, Q.d)
+forget_members(Q)
 call('HDEL', Q.m, 'u', 's', 'n', 'f', 'x', 'r')
 call('SREM', P .. 'queues', Q.name)

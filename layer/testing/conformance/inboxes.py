@@ -231,6 +231,28 @@ class Inboxes(Part):
         layer.send_group("g", {"n": 2})
         assert open(lasting=True).got() == [("g", ["b"], {"n": 1}), ("g", ["b"], {"n": 2})]
 
+    def test_a_member_that_was_added_again_gets_what_was_sent_between(
+        self, subject: Subject, layer: Layer, open: Open
+    ) -> None:
+        server = open(lasting=True)
+        layer.group_add("g", "server.1!a", 1)
+        server.got()
+        layer.send("server.1!c", {"n": 0})  # whoever waits may have taken the first that came when it was killed
+        subject.lapse(server.inbox)
+        server.kill()
+        layer.send_group("g", {"n": 1})
+        layer.group_add("g", "server.1!a", 2)
+        layer.group_discard("g", "server.1!b")
+        layer.group_add("g", "server.1!b")
+        layer.send_group("g", {"n": 2})
+        again = open(lasting=True)
+        items = [item for item in again.got() if item[0] == "g"]
+        assert items == [("g", ["a"], {"n": 1}), ("g", ["a", "b"], {"n": 2})]
+        assert layer.group_members("g") == {"server.1!a": 2, "server.1!b": None}
+        again.inbox.gone("a")
+        again.turn()
+        assert layer.group_channels("g") == ["server.1!b"]
+
     def test_members_of_a_lasting_inbox_expire_that_nobody_holds(self, subject: Subject, open: Open) -> None:
         layer = subject.make(group_expiry=0.4)
         server = open(lasting=True, on=layer)

@@ -341,7 +341,7 @@ class Place:
     def members(self) -> dict[str, dict[str, Any]]:
         """The members as Redis has them: group → local part → info."""
         found: dict[str, dict[str, Any]] = {}
-        for group, local, _, info in self.redis.store.groups.snapshot(NAME)[1]:
+        for group, local, *_, info in self.redis.store.groups.snapshot(NAME)[1]:
             found.setdefault(group, {})[local] = info
         return found
 
