@@ -264,6 +264,8 @@ class Traffic:
         self._pause = 5 / pace
         self._stopped = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._told: list[Sized] = [each.told for each in self.browsers]
+        self._told += [each.told for each in self.senders]
 
     async def start(self) -> None:
         """Open everything, and begin."""
@@ -291,9 +293,7 @@ class Traffic:
             sockets_only: Requests and mails may wait for what is lost.
         """
         sockets = [(socket, len(socket.echoes) + rounds) for socket in self.sockets]
-        told: list[Sized] = [browser.told for browser in self.browsers]
-        told += [sender.told for sender in self.senders]
-        others = [] if sockets_only else [(answers, len(answers) + rounds) for answers in told]
+        others = [] if sockets_only else [(answers, len(answers) + rounds) for answers in self._told]
 
         def is_done() -> bool:
             for task in self._tasks:
@@ -304,6 +304,12 @@ class Traffic:
             )
 
         await until(is_done, "the traffic flows")
+
+    async def ask(self, name: str, path: str = "/") -> int:
+        """Ask for one more page, over a connection of its own, and return the status."""
+        browser = Browser(name, self._http)
+        self.browsers.append(browser)
+        return await browser.ask(name, path)
 
     async def stop(self) -> None:
         """Begin nothing new, and wait until requests and mails have their answers."""

@@ -146,6 +146,11 @@ class Redis:
             if 0 <= self.command("PTTL", key) < seconds * 1000:
                 self.command("DEL", key)
 
+    def expire_lease(self, inbox: str) -> None:
+        """End the lease of an inbox."""
+        added = self.command("HSET", f"{PREFIX}:m:{{{inbox}}}", "e", "0")
+        assert not added, "the end of a lease is kept somewhere else"
+
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
@@ -280,6 +285,10 @@ class Site:
         while True:
             self.redis.expire(_CLAIM, LEASE - 2)
             await asyncio.sleep(0.1)
+
+    def lapse_lease(self, inbox: str) -> None:
+        """Let time pass for the lease of a dead server's inbox, and for nothing else."""
+        self.redis.expire_lease(inbox)
 
     def outcomes(self) -> int:
         """Return for how many mails the layer knows what became of them."""

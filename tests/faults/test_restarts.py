@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from .clients import Browser, Sender, Socket, Traffic
+from .clients import Sender, Socket, Traffic
 from .counts import Counts
 from .site import Program, Site, ended, gone, until
 
@@ -66,6 +66,15 @@ async def settle(traffic: Traffic, site: Site, workers: Collection[int]) -> None
         await asyncio.gather(*(socket.heard(text) for socket, text in sent))
 
 
+async def make_busy(site: Site, traffic: Traffic) -> list[asyncio.Task[int]]:
+    """Have requests in flight that take a while, one for each worker; return their statuses to be."""
+    before = site.taken()
+    names = [f"slow{len(before)}.{number}" for number in range(WORKERS)]
+    asked = [asyncio.create_task(traffic.ask(name, "/slow")) for name in names]
+    await until(lambda: site.taken().keys() >= {f"request {name}" for name in names}, "slow requests are in flight")
+    return asked
+
+
 # Workers
 
 
@@ -81,13 +90,16 @@ def test_workers_are_stopped_under_traffic(make_site: MakeSite, counts: Counts, 
         traffic = Traffic("a", http=http.port, smtp=smtp.port, sockets=SOCKETS, browsers=8, senders=4)
         await traffic.start()
         await traffic.flows()
+        slow = []
         for _ in range(scale):
+            slow += await make_busy(site, traffic)
             work.signal(signal.SIGHUP)
             await gone(*workers)
             workers = await at_work(site, work)
             used = used | workers
             await traffic.flows()
 
+            slow += await make_busy(site, traffic)
             for pid in workers:
                 os.kill(pid, signal.SIGTERM)
                 await gone(pid)
@@ -95,6 +107,7 @@ def test_workers_are_stopped_under_traffic(make_site: MakeSite, counts: Counts, 
             used = used | workers
             await traffic.flows()
 
+            slow += await make_busy(site, traffic)
             work.signal(signal.SIGTERM)
             await ended(work)
             assert work.code == 0, work.printed
@@ -103,9 +116,11 @@ def test_workers_are_stopped_under_traffic(make_site: MakeSite, counts: Counts, 
             used = used | workers
             await traffic.flows()
         await traffic.stop()
+        await asyncio.gather(*slow)
         await settle(traffic, site, workers)
 
         taken = site.taken()
+        counts.note("requests at work when their worker was told to end", len(slow))
         counts.note("worker processes", len(used))
         counts.note("sockets", SOCKETS)
         counts.none("closed", traffic.closed)
@@ -140,7 +155,7 @@ def test_workers_are_killed_under_traffic(make_site: MakeSite, counts: Counts, s
         traffic = Traffic("a", http=http.port, smtp=smtp.port, sockets=SOCKETS, browsers=8, senders=4)
         await traffic.start()
         await traffic.flows()
-        held = Held(site, traffic, http.port, smtp.port)
+        held = Held(site, traffic, smtp.port)
         killed: set[int] = set()
         for kinds in rounds:
             await held.hold(kinds)
@@ -203,11 +218,10 @@ def test_workers_are_killed_under_traffic(make_site: MakeSite, counts: Counts, s
 class Held:
     """Messages in the hands of workers that will be killed: of their kinds, at least these are lost."""
 
-    def __init__(self, site: Site, traffic: Traffic, http: int, smtp: int) -> None:
+    def __init__(self, site: Site, traffic: Traffic, smtp: int) -> None:
         self.count = 0
         self._site = site
         self._traffic = traffic
-        self._http = http
         self._smtp = smtp
         self._tasks: list[asyncio.Task[object]] = []
 
@@ -227,9 +241,7 @@ class Held:
         return self._traffic.sockets[self.count].send(f"-{name}")
 
     def _request(self, name: str) -> str:
-        browser = Browser(name, self._http)
-        self._traffic.browsers.append(browser)
-        self._tasks.append(asyncio.create_task(browser.ask(name)))
+        self._tasks.append(asyncio.create_task(self._traffic.ask(name)))
         return name
 
     def _mail(self, name: str) -> str:
@@ -264,8 +276,6 @@ async def repeat(site: Site, traffic: Traffic, port: int, counts: Counts) -> Non
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=lambda how: how.name)
 def test_server_is_restarted(make_site: MakeSite, counts: Counts, scale: int, how: signal.Signals) -> None:
     """One of two HTTP servers ends: its sockets are sent away, the other's do not notice."""
-    if how == signal.SIGKILL and scale == 1:
-        pytest.skip("in make campaigns: the lease of a killed server takes 15 s to lapse")
     site = make_site(SETTINGS.format(timeout=30, rcpt="any"))
 
     async def body() -> None:
@@ -274,21 +284,24 @@ def test_server_is_restarted(make_site: MakeSite, counts: Counts, scale: int, ho
         workers = await at_work(site, work)
         leaves = Traffic("a", http=first.port, sockets=SOCKETS // 2, browsers=4)
         stays = Traffic("b", http=second.port, sockets=SOCKETS // 2, browsers=4)
-        await asyncio.gather(leaves.start(), stays.start())
+        await leaves.start()
+        await until(lambda: inboxes(site).total() == len(leaves.sockets), "all are members")
+        (inbox,) = inboxes(site)
+        await stays.start()
         await asyncio.gather(leaves.flows(), stays.flows())
         before = inboxes(site)
 
-        slow = [Browser(f"slow{number}", first.port) for number in range(WORKERS)]
-        asked = [asyncio.create_task(browser.ask(browser.name, "/slow")) for browser in slow]
-        await until(lambda: all(site.taken()[f"request {each.name}"] for each in slow), "slow requests are in flight")
+        slow = await make_busy(site, leaves)
         port = first.port
         first.signal(how)
         await ended(first)
         after = inboxes(site)
-        statuses = await asyncio.gather(*asked)
+        statuses = await asyncio.gather(*slow)
         await leaves.stop()
         await stays.flows()
         if how == signal.SIGKILL:
+            if scale == 1:
+                site.lapse_lease(inbox)
             await until(lambda: len(inboxes(site)) == 1, "the lease of the inbox lapses")
 
         again = site.start("serve", "http", "-e", f"tcp:{port}")
@@ -339,7 +352,7 @@ def test_server_is_restarted(make_site: MakeSite, counts: Counts, scale: int, ho
 
 def inboxes(site: Site) -> Counter[str]:
     """Return how many members of the group each inbox has."""
-    return Counter(channel.partition("!")[0] for channel in site.layer.group_members("all"))
+    return Counter(channel[: channel.index("!") + 1] for channel in site.layer.group_members("all"))
 
 
 # The demo
