@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ..layer import LayerError
@@ -52,9 +52,16 @@ class Worker(Protocol):
         """Make `run` finish what was started, and return."""
 
 
-def to_handle(signals: Collection[signal.Signals]) -> list[signal.Signals]:
-    """Return these signals, without a SIGHUP that nohup has switched off."""
-    return [each for each in signals if each != signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN]
+def to_handle(supervised: bool = False) -> Sequence[signal.Signals]:
+    """Return the signals that end a process.
+
+    Args:
+        supervised: It has a parent, which decides what those for a whole terminal mean.
+    """
+    if supervised:
+        return (signal.SIGTERM,)
+    nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [each for each in SIGNALS if not (each == signal.SIGHUP and nohup)]
 
 
 def exit_now(code: int) -> None:
@@ -90,7 +97,8 @@ class Process:
         grace: Seconds that everything may take, from the first signal on.
         ready: Called once everything runs.
         stopping: Called when the first signal came.
-        signals: Those that end it; others stay as they are.
+        supervised: It has a parent, which decides what those signals mean that go to a whole terminal, and when to
+            wait no longer: SIGTERM ends this process, and may come twice, from the parent and from whoever ends all.
         now: Ends the process at the second signal.
     """
 
@@ -103,7 +111,7 @@ class Process:
         grace: float,
         ready: Callable[[], None] = lambda: None,
         stopping: Callable[[], None] = lambda: None,
-        signals: Collection[signal.Signals] = SIGNALS,
+        supervised: bool = False,
         now: Callable[[int], None] = exit_now,
     ) -> None:
         self._servers = servers
@@ -112,7 +120,7 @@ class Process:
         self._grace = grace
         self._ready = ready
         self._stopping = stopping
-        self._signals = signals
+        self._supervised = supervised
         self._now = now
         self._started: list[Server] = []
         self._end = asyncio.Event()
@@ -129,7 +137,7 @@ class Process:
             StartError: a server could not start; those before it are stopped again.
         """
         loop = asyncio.get_running_loop()
-        handled = to_handle(self._signals)
+        handled = to_handle(self._supervised)
         for number in handled:
             loop.add_signal_handler(number, self.hung_up if number == signal.SIGHUP else self.signalled)
         try:
@@ -146,16 +154,20 @@ class Process:
             for number in handled:
                 # The loop ends before the process does.
                 loop.remove_signal_handler(number)
-                signal.signal(number, lambda *_: self._now(ExitError.code))
+                signal.signal(number, lambda *_: self._insist())
         return self._code
 
     def signalled(self) -> None:
         """Take a signal: the first one drains, the second one ends the process."""
         if self._end.is_set():
-            self._now(ExitError.code)
+            self._insist()
         else:
             self._end.set()
             self._stopping()
+
+    def _insist(self) -> None:
+        if not self._supervised:
+            self._now(ExitError.code)
 
     def hung_up(self) -> None:
         """Take a SIGHUP: drain, unless that has begun."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection
 
 from .errors import ExitError
-from .process import CLOSING, SIGNALS, Worker, exit_now, to_handle
+from .process import CLOSING, Worker, exit_now, to_handle
 
 log = logging.getLogger("trunkline.process")
 
@@ -26,7 +26,7 @@ class WorkerProcess:
         grace: Seconds that consumers may take from the first signal on.
         ready: Called when signals are heeded, right before the worker begins.
         stopping: Called when the first signal came.
-        signals: Those that stop it; others stay as they are.
+        supervised: It has a parent, as in `Process`: SIGTERM alone stops it, and may come twice.
         now: Ends the process.
     """
 
@@ -37,14 +37,14 @@ class WorkerProcess:
         grace: float,
         ready: Callable[[], None] = lambda: None,
         stopping: Callable[[], None] = lambda: None,
-        signals: Collection[signal.Signals] = SIGNALS,
+        supervised: bool = False,
         now: Callable[[int], None] = exit_now,
     ) -> None:
         self._worker = worker
         self._grace = grace
         self._ready = ready
         self._stopping = stopping
-        self._signals = signals
+        self._supervised = supervised
         self._now = now
 
     def main(self) -> int:
@@ -53,7 +53,7 @@ class WorkerProcess:
         Returns:
             0: all was finished; 1: the worker failed.
         """
-        handled = to_handle(self._signals)
+        handled = to_handle(self._supervised)
         woken, waking = socket.socketpair()
         waking.setblocking(False)
         signal.set_wakeup_fd(waking.detach(), warn_on_full_buffer=False)
@@ -77,7 +77,7 @@ class WorkerProcess:
         self._worker.stop()
         until = time.monotonic() + self._grace + CLOSING
         # However often SIGHUP comes, as from a terminal that is closed, it cuts nothing off.
-        again = set(handled) - {signal.SIGHUP}
+        again = {signal.SIGINT, signal.SIGTERM} if not self._supervised else ()
         try:
             woken.settimeout(max(0.001, until - time.monotonic()))
             while woken.recv(1)[0] not in again:

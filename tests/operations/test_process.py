@@ -280,7 +280,7 @@ def test_servers_alone_are_1_when_open_work_was_cut_off(life: Life, in_time: boo
     ]  # fmt: skip
 
 
-def test_only_the_signals_that_were_given_end_it(life: Life) -> None:
+def test_what_signals_mean_is_the_parents_to_decide(life: Life) -> None:
     seen: list[int] = []
     signal.signal(signal.SIGINT, lambda number, _: seen.append(number))
 
@@ -288,9 +288,12 @@ def test_only_the_signals_that_were_given_end_it(life: Life) -> None:
         def ready() -> None:
             signal.raise_signal(signal.SIGINT)
             process.signalled()
+            process.signalled()
 
-        process = Process(life.servers, None, drain=1, grace=1, ready=ready, signals=[signal.SIGTERM])
+        process = Process(life.servers, None, drain=1, grace=1, ready=ready, supervised=True, now=life.codes.append)
         return await process.main()
 
     assert asyncio.run(main()) == 0
+    signal.raise_signal(signal.SIGTERM)
     assert seen == [signal.SIGINT]
+    assert life.codes == []

@@ -48,10 +48,11 @@ class Life:
         self.worker.stopped.set()
         self.ended.set()
 
-    def run(self, grace: float = 30.0) -> int:
+    def run(self, grace: float = 30.0, supervised: bool = False) -> int:
         return WorkerProcess(
             self.worker,
             grace=grace,
+            supervised=supervised,
             ready=lambda: self.worker.events.append("ready"),
             stopping=lambda: self.worker.events.append("stopping"),
             now=self.end,
@@ -124,6 +125,21 @@ def test_exceeded_grace_is_1_however_often_the_terminal_is_closed(life: Life, ca
     life.run(grace=0)
     assert life.codes == [1]
     assert "consumers were still at work after 0 s and are abandoned" in caplog.text
+
+
+def test_a_parent_may_say_it_twice(life: Life) -> None:
+    """As when systemd tells the whole group, and the parent its children as well."""
+    seen: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: seen.append(number))
+
+    def signals() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
+            signal.raise_signal(number)
+
+    life.worker.doing = signals
+    assert life.run(supervised=True) == 0
+    assert seen == [signal.SIGINT]
+    assert life.codes == []
 
 
 def test_signals_of_others_are_left_alone(life: Life) -> None:

@@ -184,6 +184,18 @@ def test_several_processes_replace_those_that_did_their_share(start: Start, bus:
     assert program.ended() == 0, program.printed
 
 
+def test_a_signal_to_parent_and_children_cuts_nothing_off(start: Start, bus: Layer) -> None:
+    """As systemd sends it, unless told otherwise: children are told twice then."""
+    program = start("work", "--processes", "2")
+    program.ready()
+    bus.send("test.slow", {"seconds": 1})
+    program.until("slow began")
+    for pid in (program.process.pid, *pids(program)):
+        os.kill(pid, signal.SIGTERM)
+    assert program.ended() == 0, program.printed
+    assert "slow ended" in program.printed
+
+
 def test_grace_of_several_processes(start: Start, bus: Layer) -> None:
     program = start("work", "--processes", "2", "--grace", "0.2")
     program.ready()

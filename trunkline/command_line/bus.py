@@ -97,7 +97,7 @@ async def _serve(
         raise StartError(str(error)) from error
     except OSError as error:
         raise StartError(f"{path}: {error.strerror or error}") from error
-    for number in to_handle(running.signals(parent)):
+    for number in to_handle(supervised=parent is not None):
         loop.add_signal_handler(number, signalled)
     if bus.lost:
         log.warning("the bus before this one was killed: %d messages at most that waited there are lost", bus.lost)

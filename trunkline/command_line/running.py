@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
-import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..operations.errors import ExitError, UsageError
 from ..operations.logging import FORMATS, LEVELS, setup
-from ..operations.process import SIGNALS
 from . import configuration as configured
 from .terminal import say
 
@@ -85,11 +83,6 @@ class Voice:
         """Say that the first signal came."""
         if self._parent is None:
             self._tell("stopping; a second Ctrl-C ends at once")
-
-
-def signals(parent: Parent | None) -> Sequence[signal.Signals]:
-    """Return which signals end this process; those for a whole terminal are its parent's, if it has one."""
-    return SIGNALS if parent is None else (signal.SIGTERM,)
 
 
 def addresses(servers: Iterable[Any]) -> list[str]:

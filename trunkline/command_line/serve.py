@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
-from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from ..operations.errors import UsageError
@@ -72,22 +70,22 @@ def _execute(arguments: argparse.Namespace, parent: Parent | None) -> int:
         server = load_server(name)(layer, settings, reactor=reactor)
         server.reuse_port = processes > 1
         voice = running.Voice(arguments, configuration, parent)
-        return event_loop.run(reactor, _serve(server, voice, configuration.worker.grace, running.signals(parent)))
+        return event_loop.run(reactor, _serve(server, voice, configuration.worker.grace, parent is not None))
     finally:
         layer.close()
         end_within(configuration.worker.grace)
 
 
-async def _serve(
-    server: ProtocolServer, voice: running.Voice, grace: float, signals: Collection[signal.Signals]
-) -> int:
+async def _serve(server: ProtocolServer, voice: running.Voice, grace: float, supervised: bool) -> int:
     from ..operations.process import Process
 
     def ready() -> None:
         running.settle()
         voice.begin(server.name, running.addresses([server]))
 
-    process = Process([server], None, drain=grace, grace=grace, ready=ready, stopping=voice.stopping, signals=signals)
+    process = Process(
+        [server], None, drain=grace, grace=grace, ready=ready, stopping=voice.stopping, supervised=supervised
+    )
     return await process.main()
 
 

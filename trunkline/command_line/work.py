@@ -90,7 +90,7 @@ def _execute(arguments: argparse.Namespace, parent: Parent | None) -> int:
             voice.begin(f"a worker of {name}", [f"taking from {', '.join(worker.channels)}"])
 
         return WorkerProcess(
-            worker, grace=wanted.grace, ready=ready, stopping=voice.stopping, signals=running.signals(parent)
+            worker, grace=wanted.grace, ready=ready, stopping=voice.stopping, supervised=parent is not None
         ).main()
     finally:
         layer.close()
