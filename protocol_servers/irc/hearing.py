@@ -17,11 +17,10 @@ from .events import Heard, Kind, Person
 from .history import History, Mark
 from .link import Link
 from .message import Message
-from .names import is_target, mask_pattern
+from .names import account_of, is_target, is_word, mask_pattern
 from .speaking import Speaker
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z", re.ASCII)
-_LONGEST_ID = 256
 
 
 class Listener:
@@ -99,7 +98,9 @@ class Listener:
             return
         target, text = message.params[0], message.params[-1]
         time, said_time = self._time(message)
-        id = message.tags.get("msgid", "")[:_LONGEST_ID]
+        id = message.tags.get("msgid", "")
+        if not is_word(id):
+            id = ""
         place = batch.history if batch is not None else None
         if place is not None:
             self._history.heard(link.isupport.fold(place), Mark(time, id), replayed=True)
@@ -145,8 +146,7 @@ class Listener:
         link = self._link
         person = link.rooms.person(message.source)
         if link.has("account-tag"):
-            account = message.tags.get("account", "")
-            return replace(person, account=account if account and "!" not in account else None)
+            return replace(person, account=account_of(message.tags.get("account", "")))
         if not (link.has("account-notify") and link.has("extended-join")):
             return replace(person, account=None)  # nobody would tell us when it changes
         return person

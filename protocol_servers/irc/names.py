@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Callable
 from string import ascii_lowercase, ascii_uppercase
 
-MAX_NAME = 256  # characters of a nick or a room; the longest that servers allow are 32 and 200
+MAX_NAME = 256  # characters of a nick, a room, an id; the longest that servers allow are 32 and 200
 
 _ASCII = str.maketrans(ascii_uppercase, ascii_lowercase)
 _STRICT = _ASCII | str.maketrans("[]\\", "{}|")
@@ -34,13 +34,19 @@ def folding(casemapping: str) -> Callable[[str], str]:
     return lambda name: name.translate(table)
 
 
+def is_word(text: str) -> bool:
+    """Say whether ``text`` can stand as one parameter, and in one line; tags can hold anything, escaped."""
+    return 0 < len(text) <= MAX_NAME and not any(character in " \r\n\0" for character in text)
+
+
 def is_target(name: str) -> bool:
     """Say whether ``name`` is one person or room: nothing that a server reads as several, a mask or another word."""
-    return (
-        0 < len(name) <= MAX_NAME
-        and not name.startswith((":", "$"))
-        and not any(character in " ,\r\n\0\a" for character in name)
-    )
+    return is_word(name) and not name.startswith((":", "$")) and "," not in name and "\a" not in name
+
+
+def account_of(name: str) -> str | None:
+    """Return an account's name as a server gave it; None for none ("*"), and for what looks like a mask."""
+    return name if is_word(name) and name != "*" and "!" not in name else None
 
 
 def mask_pattern(mask: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .names import is_target
 from .registration import Identity
 
 
@@ -40,3 +41,16 @@ class Options:
     registration_timeout: float = 60.0
     ping_interval: float = 90.0
     ping_timeout: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Check what would break a line.
+
+        Raises:
+            ValueError: A room, its key or the version cannot be said.
+        """
+        for each in self.join:
+            room, space, key = each.partition(" ")
+            if not is_target(room) or (space and not is_target(key)):
+                raise ValueError(f"join: {each!r} is no room, or room and key")
+        if not self.version.isprintable():
+            raise ValueError(f"version: {self.version!r} is not one printable line")

@@ -44,14 +44,16 @@ class Pacer:
         rate: Lines a second.
         burst: Lines that may leave at once after a silence.
         most: Lines that wait for one target, and a quarter of those that wait in all.
+        stats: Counts what was dropped: "queue_full", "stale", "refused".
 
     Attributes:
-        stats: Counts what was dropped: "queue_full", "stale", "refused".
         soonest: When the next utterance expires, wall clock, or earlier; None: none will.
     """
 
-    def __init__(self, clock: Callable[[], float], *, rate: float = 1.0, burst: int = 4, most: int = 250) -> None:
-        self.stats: Counter[str] = Counter()
+    def __init__(
+        self, clock: Callable[[], float], *, rate: float = 1.0, burst: int = 4, most: int = 250, stats: Counter[str]
+    ) -> None:
+        self._stats = stats
         self.soonest: float | None = None
         self._clock = clock
         self._rate = rate
@@ -77,7 +79,7 @@ class Pacer:
         if len(self._first) < _MOST_FIRST:
             self._first.append(line)
         else:
-            self.stats["queue_full"] += 1
+            self._stats["queue_full"] += 1
 
     def put(self, target: str, utterance: Utterance) -> bool:
         """Queue something for ``target``.
@@ -88,7 +90,7 @@ class Pacer:
         queue = self._queues.get(target)
         ahead = sum(each.size for each in queue or ())
         if ahead + utterance.size > self._most or self._waiting + utterance.size > 4 * self._most:
-            self.stats["queue_full"] += 1
+            self._stats["queue_full"] += 1
             return False
         if queue is None:
             queue = self._queues[target] = deque()
@@ -199,7 +201,7 @@ class Pacer:
             else:
                 del self._queues[target]
         self._waiting -= sum(each.size for each in gone)
-        self.stats[reason] += len(gone)
+        self._stats[reason] += len(gone)
         return gone
 
     def _available(self) -> float:

@@ -14,12 +14,10 @@ and after each call sends `session.data_to_send()`, closes the connection if `se
 
 from __future__ import annotations
 
-import re
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Mapping
 from random import Random
 
-from .backoff import Backoff
 from .ctcp import Ctcp, CtcpReplies
 from .events import Closed, Disconnected, Event, Kind, Numeric, Overflow, Person, Registered
 from .hearing import Listener
@@ -34,6 +32,7 @@ from .names import is_target
 from .numerics import numeric_name
 from .options import Options
 from .pacing import Pacer, Utterance
+from .reconnecting import Reconnecting
 from .refusals import Refusals
 from .regain import NickKeeper
 from .registration import Registration, RegistrationFailed
@@ -45,10 +44,6 @@ from .watching import Watcher
 _MOTD_PATIENCE = 5.0  # seconds after 001; whoever sends a longer one shows it to nobody
 _QUIT_PATIENCE = 5.0
 _CTCP_EXPIRY = 30.0
-_STABLE = 60.0  # seconds after which a connection counts as one that works
-_UNWELCOME = re.compile(r"throttl|too (?:fast|many|quick)|k-?lined|g-?lined|z-?lined|banned|flood", re.IGNORECASE)
-_UNWELCOME_WAIT = 60.0
-_REFUSED_WAIT = 300.0  # after a wrong password, say: until a person did something about it
 
 
 class Session:
@@ -85,7 +80,7 @@ class Session:
         self._random = random
         self._make_token = make_token
         identity = options.identity
-        self._pacer = Pacer(clock, rate=options.rate, burst=options.burst, most=options.max_waiting)
+        self._pacer = Pacer(clock, rate=options.rate, burst=options.burst, most=options.max_waiting, stats=self.stats)
         self._joining = Joining(clock, random, rejoin=options.rejoin)
         self._history = History(clock, marks)
         self._nicks = NickKeeper(clock, random, identity.nick)
@@ -94,11 +89,12 @@ class Session:
             self._pacer,
             clock,
             self._emit,
+            self.stats,
             nick=identity.nick,
             username=identity.username,
             most_lines=options.max_lines,
         )
-        self._reconnect = Backoff(random, first=4.0, longest=300.0)
+        self._reconnecting = Reconnecting(clock, random)
         self._out: list[bytes] = []
         self._events: list[Event] = []
         self._quitting = False
@@ -144,8 +140,6 @@ class Session:
         self._alive = KeepAlive(self._clock, interval=self._options.ping_interval, timeout=self._options.ping_timeout)
         self._limit: float | None = None  # until registered, the MOTD's end, or the end after QUIT
         self._ready = False
-        self._registered_at: float | None = None
-        self._wait = 0.0  # at least, before the next connection
         self._reason = ""
 
     # What goes out
@@ -228,9 +222,6 @@ class Session:
 
     def connection_lost(self, reason: str) -> None:
         """The connection is gone."""
-        stable = self._registered_at is not None and self._clock() - self._registered_at >= _STABLE
-        if stable:
-            self._reconnect.reset()
         self.closed = True
         self._ready = False
         self._out.clear()
@@ -240,8 +231,7 @@ class Session:
         self._limit = None
         if self._quitting:
             self._speaker.drop_all("the session ended")
-        self._emit(Disconnected(self._reason or reason, None if self._quitting else self._reconnect.next(self._wait)))
-        self._wait = 0.0
+        self._emit(Disconnected(self._reason or reason, None if self._quitting else self._reconnecting.next()))
         self._reason = ""
         self._flush()
 
@@ -393,13 +383,14 @@ class Session:
             self._emit(Numeric(command, numeric_name(command), message.params))
 
     def _register(self, message: Message) -> None:
+        before = self._registration.done
         try:
             self._out += self._registration.handle(message)
         except RegistrationFailed as failure:
             self._fail(failure)
             return
-        if self._registration.done and self._registered_at is None:
-            self._registered_at = self._clock()
+        if self._registration.done and not before:
+            self._reconnecting.registered()
             self._link.own = Person(self._registration.nick, account=self._registration.account)
             self._limit = self._clock() + _MOTD_PATIENCE
 
@@ -415,8 +406,7 @@ class Session:
 
     def _error(self, message: Message) -> None:
         reason = message.params[-1][:300] if message.params else ""
-        if _UNWELCOME.search(reason):
-            self._wait = max(self._wait, _UNWELCOME_WAIT)
+        self._reconnecting.closed_by_server(reason)
         self._close(f"the server closed the connection: {reason}")
 
     # What follows from it
@@ -465,7 +455,7 @@ class Session:
 
     def _fail(self, failure: RegistrationFailed) -> None:
         if failure.permanent:
-            self._wait = _REFUSED_WAIT
+            self._reconnecting.refused()
         self._close(str(failure))
 
     def _close(self, reason: str) -> None:

@@ -57,6 +57,7 @@ class Speaker:
         pacer: The queues.
         clock: Monotonic seconds.
         emit: Takes a receipt.
+        stats: Counts what became of it: "said_sent", "said_split", "said_dropped", "said_failed".
         nick: The nick we want, and
         username: the user name, by which our mask's length is guessed before the server showed it.
         most_lines: Lines of one utterance; the rest is cut off.
@@ -67,12 +68,13 @@ class Speaker:
         pacer: Pacer,
         clock: Callable[[], float],
         emit: Callable[[Receipt], None],
+        stats: Counter[str],
         *,
         nick: str,
         username: str,
         most_lines: int,
     ) -> None:
-        self.stats: Counter[str] = Counter()
+        self._stats = stats
         self._pacer = pacer
         self._clock = clock
         self._emit = emit
@@ -316,7 +318,7 @@ class Speaker:
     def _give_receipt(
         self, speech: _Speech, status: Status, error: str | None = None, retry_after: float | None = None
     ) -> None:
-        self.stats[status] += 1
+        self._stats[f"said_{status}"] += 1
         if speech.receipt is not None:
             self._emit(Receipt(speech.receipt, status, tuple(speech.ids), error, retry_after))
 

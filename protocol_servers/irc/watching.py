@@ -21,7 +21,7 @@ from .joining import Joining
 from .link import Link
 from .message import Message
 from .modes import parse_modes
-from .names import MAX_NAME, is_target
+from .names import MAX_NAME, account_of, is_target
 from .speaking import Speaker
 
 
@@ -74,7 +74,7 @@ class Watcher:
         elif room in link.rooms:
             person = link.rooms.person(message.source)
             if link.has("extended-join"):
-                person = replace(person, account=_account(account))
+                person = replace(person, account=account_of(account))
             link.rooms.add(room, person)
             link.emit(Joined(room, person))
 
@@ -142,7 +142,7 @@ class Watcher:
             self._link.emit(Invited(room, self._link.rooms.person(message.source)))
 
     def _account(self, message: Message, account: str, *_: str) -> None:
-        self._link.rooms.set_account(message.source.nick, _account(account))
+        self._link.rooms.set_account(message.source.nick, account_of(account))
         person = self._link.rooms.person(message.source)
         self._link.emit(PersonChanged(person, "account", person.account or ""))
 
@@ -173,11 +173,6 @@ class Watcher:
     def _names(self, message: Message, *_: str) -> None:
         if len(message.params) >= 3:
             self._link.rooms.names(message.params[-2], message.params[-1].split(" "))
-
-
-def _account(name: str) -> str | None:
-    """Return an account's name; none is "*", and what looks like a mask is not believed."""
-    return name if name and name != "*" and "!" not in name and len(name) <= MAX_NAME else None
 
 
 _HANDLERS: dict[str, Callable[..., None]] = {

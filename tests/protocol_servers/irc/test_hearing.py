@@ -124,8 +124,23 @@ def test_ids(driver: Any) -> None:
     )  # fmt: skip
     heard = driver.only(Heard)
     assert [each.text for each in heard] == ["x", "y", "y", "z", "w"]
-    assert [len(each.id) for each in heard] == [3, 32, 32, 7, 256]
+    assert [len(each.id) for each in heard] == [3, 32, 32, 7, 7]
     assert driver.session.stats["heard_before"] == 1
+
+
+def test_tags_that_would_break_a_line_count_as_none(make_driver: Callable[..., Any]) -> None:
+    driver = make_driver(join=("#a",), burst=100)
+    driver.register(*HISTORY, "account-tag")
+    driver.enter("#a")
+    driver.receive("@msgid=a\\sb;account=c\\nd :joe!j@h PRIVMSG #a :x", "@msgid=a\\nb :joe!j@h PRIVMSG #a :x")
+    assert [(each.id, each.person.id) for each in driver.only(Heard)] == [
+        ("token-1", "joe!j@h"),
+        ("token-2", "joe!j@h"),
+    ]
+    driver.session.connection_lost("x")
+    driver.register(*HISTORY)
+    (line,) = driver.receive(":bot!b@h JOIN #a")
+    assert line.startswith("CHATHISTORY AFTER #a timestamp=")
 
 
 def test_a_message_of_several_lines(driver: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections import deque
+from collections import Counter, deque
 from random import Random
 
 from hypothesis import given
@@ -37,7 +37,8 @@ class Pace:
 
     def __init__(self, **arguments: int) -> None:
         self.clock = Clock()
-        self.pacer = Pacer(self.clock, **arguments)
+        self.stats: Counter[str] = Counter()
+        self.pacer = Pacer(self.clock, stats=self.stats, **arguments)
 
     def take(self, seconds: float = 0.0) -> str:
         """Let time pass, and say what left."""
@@ -128,7 +129,7 @@ def test_queues_have_bounds() -> None:
     assert not pace.pacer.put("#a", words("3", "4"))
     assert pace.pacer.put("#a", words("3"))
     assert [pace.pacer.put(f"#{each}", words("1", "2", "3")) for each in "bcde"] == [True, True, True, False]
-    assert pace.pacer.stats["queue_full"] == 2
+    assert pace.stats["queue_full"] == 2
     assert len(pace.pacer) == 12
     assert pace.pacer.wait_for("#a") == 3 * 4 - 4
 
@@ -138,7 +139,7 @@ def test_what_goes_first_is_bounded_too() -> None:
     for _ in range(1010):
         pace.pacer.put_first(b"a\n")
     assert len(pace.take().split()) == 1000
-    assert pace.pacer.stats["queue_full"] == 10
+    assert pace.stats["queue_full"] == 10
 
 
 def test_what_is_stale_is_dropped() -> None:
@@ -152,7 +153,7 @@ def test_what_is_stale_is_dropped() -> None:
     assert pace.take() == "b"
     assert pace.pacer.drop_stale(20) == [late]
     assert pace.pacer.soonest is None
-    assert (pace.take(1), pace.pacer.stats["stale"], len(pace.pacer)) == ("d", 2, 0)
+    assert (pace.take(1), pace.stats["stale"], len(pace.pacer)) == ("d", 2, 0)
 
 
 def test_one_target_can_be_dropped() -> None:

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trunkline.message_formats import validate
+from trunkline.protocol_servers.irc import Conversations, Publisher
 from trunkline.protocol_servers.irc.events import Closed, Disconnected, Numeric, Receipt, Registered
 
 ALL = (
@@ -186,9 +188,17 @@ def test_what_one_server_said_is_forgotten_on_the_next(driver: Any) -> None:
     assert driver.session.limit("#a") < 512
 
 
+@pytest.mark.parametrize(
+    "options", [{"join": ("#a b c",)}, {"join": ("#a\r\nQUIT",)}, {"join": ("",)}, {"version": "a\r\nQUIT"}]
+)
+def test_options_that_cannot_be_said(make_driver: Callable[..., Any], options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        make_driver(**options)
+
+
 WORDS = """PRIVMSG NOTICE JOIN PART KICK QUIT NICK TOPIC MODE INVITE ACCOUNT CHGHOST AWAY SETNAME BATCH CHATHISTORY ACK
 FAIL TAGMSG CAP AUTHENTICATE PING ERROR 001 005 353 366 376 396 401 403 404 433 437 471 473 900 903 904"""
-COMMANDS = WORDS.split()
+COMMANDS = WORDS.split() + ["PRIVMSG", "JOIN", "BATCH"] * 5
 PIECES = st.sampled_from(
     ["bot", "joe", "#a", "#b", "", "*", "LS", "ACK", "NEW", "DEL", "batch sasl", "+1", "-1", "+2", "chathistory",
      "draft/multiline", "netsplit", "AFTER", "TARGETS", "CHATHISTORY", "\x01ACTION x\x01", "\x01VERSION\x01",
@@ -197,7 +207,16 @@ PIECES = st.sampled_from(
 MESSAGES = st.builds(
     lambda tags, source, command, params, last: f"{tags}{source}{command} {' '.join(filter(None, params))} :{last}",
     st.sampled_from(
-        ["", "@batch=1 ", "@batch=2;msgid=a ", "@label=t1 ", "@label=t2;account=x ", "@time=2024-01-01T00:00:00Z "]
+        [
+            "",
+            "@batch=1 ",
+            "@batch=2;msgid=a ",
+            "@label=t1 ",
+            "@label=t2;account=x ",
+            "@msgid=a\\sb\\n;account=c\\nd ",
+            "@batch=1;msgid=a\\sb ",
+            "@time=2024-01-01T00:00:00Z ",
+        ]
     ),
     st.sampled_from(["", ":srv ", ":bot!b@h ", ":joe!j@h ", ":{x}!x@h ", ":[x]!x@h ", ":! "]),
     st.sampled_from(COMMANDS),
@@ -230,6 +249,7 @@ def test_no_server_breaks_it(make_driver: Callable[..., Any], modern: bool, step
     driver.register(*(ALL if modern else ()))
     driver.enter("#a")
     driver.session.data_to_send()
+    publisher = Publisher("net", driver.session, Conversations("net", driver.session.fold))
     for step in steps:
         if isinstance(step, str):
             driver.session.receive_data(step.encode() + b"\r\n")
@@ -243,7 +263,9 @@ def test_no_server_breaks_it(make_driver: Callable[..., Any], modern: bool, step
             assert b"\n" not in line
             assert b"\r" not in line
             assert b"\0" not in line
-        driver.events()
+        for event in driver.events():
+            for channel, published in publisher.messages(event):
+                validate(channel if channel.partition(".")[0] in ("chat", "irc-client") else "chat.receipt", published)
         rooms = driver.session.rooms
         assert rooms._places == sum(len(room.members) for room in rooms)
         assert set(rooms._people) == {nick for room in rooms for nick in room.members}

@@ -189,7 +189,7 @@ def test_too_much_is_dropped_and_counted(make_driver: Callable[..., Any]) -> Non
     dropped = [each for each in driver.only(Receipt) if each.status == "dropped"]
     assert [each.receipt for each in dropped] == [5, 6]
     assert dropped[0].retry_after == pytest.approx(4.0)
-    assert driver.session._speaker.stats["dropped"] == 2
+    assert driver.session.stats["said_dropped"] == 2
 
 
 def test_labels_are_answered(labelled: Any) -> None:
