@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from ..calls import Call
 from ..errors import LayerError, LayerUnavailable, MessageTooLarge
 from . import frames
-from .broker import ERRORS
 from .place import is_trusted, peer_of
 
 TIMEOUT = 5.0  # seconds a broker may take to answer
@@ -59,7 +58,7 @@ def outcomes_of(values: Sequence[Any], errors: Sequence[tuple[int, str, str]]) -
     """Return what calls came to: their values, or the errors they raised."""
     outcomes = list(values)
     for index, name, text in errors:
-        outcomes[index] = ERRORS.get(name, LayerError)(text)
+        outcomes[index] = frames.ERRORS.get(name, LayerError)(text)
     return outcomes
 
 

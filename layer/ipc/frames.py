@@ -30,6 +30,8 @@ from typing import Any
 
 import msgpack
 
+from ..errors import ChannelFull, LayerError
+
 VERSION = 1
 CALLS, TAKE, CANCEL, HELLO, HEARD, BYE = range(6)
 
@@ -37,6 +39,9 @@ OVERHEAD = 64 * 1024  # bytes that a frame may have beyond one largest message
 # What a client puts into one frame, so that the others' turns come soon.
 BATCH_CALLS = 1024
 BATCH_BYTES = 128 * 1024
+
+# Errors that a call raises at its caller's, by their names
+ERRORS: dict[str, type[Exception]] = {error.__name__: error for error in (LayerError, ChannelFull, TypeError)}
 
 _ELEMENTS = 16_384  # of one array: a few bytes of garbage must not claim megabytes
 _length = struct.Struct("!I")

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import cast
 
 from ..options import MAX_SIZE
-from .broker import MEMORY, Broker, Session
+from .broker import MEMORY, Broker
 from .frames import FrameError
 from .place import Claim, is_trusted, peer_of
+from .session import Session
 
 log = logging.getLogger("trunkline.bus")
 

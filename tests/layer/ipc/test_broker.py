@@ -8,9 +8,10 @@ import msgpack
 import pytest
 
 from trunkline.layer.ipc import frames
-from trunkline.layer.ipc.broker import Broker, Session
+from trunkline.layer.ipc.broker import Broker
 from trunkline.layer.ipc.checks import check
 from trunkline.layer.ipc.frames import FrameError, Splitter, Writer, unpack
+from trunkline.layer.ipc.session import Session
 from trunkline.layer.testing import ManualClock
 
 FRAME = Writer().frame

@@ -1,0 +1,169 @@
+"""One client as the broker sees it: its frames, the calls at work, what waits to be told."""
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..errors import LayerError
+from . import frames
+from .checks import STORING, Take, check
+from .frames import FrameError
+
+if TYPE_CHECKING:
+    from .broker import Broker
+
+log = logging.getLogger("trunkline.bus")
+
+_BEHIND = 256 * 1024  # bytes of frames that a session may be behind with
+_TAKES = 16  # that one client may have waiting
+_MANY = 1024  # calls done at once where no turn is kept
+
+
+class Peer(Protocol):
+    """The socket behind a session."""
+
+    def write(self, data: bytes) -> None:
+        """Take the bytes of one turn."""
+
+    def worked(self) -> None:
+        """Learn that the session is less behind."""
+
+    def cut(self, reason: str) -> None:
+        """Cut the client off; its session is closed."""
+
+
+class Session:
+    """One client of the broker.
+
+    Args:
+        broker: Whose.
+        peer: Its socket.
+
+    Attributes:
+        stalled: Whether what was written waits for the client to read it; its calls wait meanwhile, too.
+    """
+
+    def __init__(self, broker: "Broker", peer: Peer) -> None:
+        self.stalled = False
+        self.takes: dict[int, Take] = {}
+        self.hears = False
+        self._broker = broker
+        self.peer = peer
+        self._out: list[bytes] = []
+        self._splitter = frames.Splitter(broker.frame_limit)
+        self._frames: deque[bytes] = deque()
+        self._behind = 0  # bytes of them
+        self._calls: tuple[Any, ...] = ()  # of the frame at work
+        self._done: list[Any] = []
+        self._errors: list[tuple[int, str, str]] = []
+        self._id = 0
+        self._room = 1.0  # bytes that were left to the store when the frame at work began
+
+    @property
+    def partial(self) -> bool:
+        """Whether a frame has begun and not ended."""
+        return self._splitter.partial
+
+    @property
+    def behind(self) -> bool:
+        """Whether so much waits to be done that no more should be read."""
+        return self._behind > _BEHIND
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to be done, and may be done."""
+        return not self.stalled and bool(self._frames or self._calls)
+
+    def feed(self, data: bytes) -> None:
+        """Take what the client sent.
+
+        Raises:
+            FrameError: It is nothing of ours: the client is to be cut off.
+        """
+        for frame in self._splitter.feed(data):
+            self._frames.append(frame)
+            self._behind += len(frame)
+        self._broker.ready(self)
+
+    def work(self, most: int) -> int:
+        """Do up to `most` calls; return how many were done.
+
+        Raises:
+            FrameError: The client is to be cut off.
+        """
+        done = 0
+        while done < most and self.busy:
+            if self._calls:
+                done += self._call(most - done)
+            else:
+                self._begin()
+                done += 1
+        return done
+
+    def tell(self, *parts: Any) -> None:
+        """Send a frame at the end of the turn."""
+        self._out.append(self._broker.frame(*parts))
+        self._broker.told(self)
+
+    def flush(self) -> None:
+        """Write what this turn told."""
+        out, self._out = self._out, []
+        if out:
+            self.peer.write(out[0] if len(out) == 1 else b"".join(out))
+
+    def finish(self) -> None:
+        """Do the rest of the frame at work, if there is one."""
+        while self._calls:
+            self._call(_MANY)
+
+    def _begin(self) -> None:
+        frame = self._frames.popleft()
+        self._behind -= len(frame)
+        parts = frames.unpack(frame)
+        kind = parts[0]
+        if kind == frames.CALLS:
+            if len(parts) != 3 or type(parts[1]) is not int or type(parts[2]) is not tuple:
+                raise FrameError("CALLS: wrong parts")
+            _, self._id, self._calls = parts
+            self._room = self._broker.room(len(frame))
+            if not self._calls:
+                self.tell(frames.CALLS, self._id, (), ())
+        elif kind == frames.TAKE:
+            take = Take(self, parts)
+            if take.id in self.takes or len(self.takes) >= _TAKES:
+                raise FrameError(f"TAKE: {take.id} of {len(self.takes)} that wait")
+            self._broker.take(take)
+        elif kind == frames.CANCEL and len(parts) == 2:
+            self._broker.cancel(self, parts[1])
+        else:
+            raise FrameError(f"a frame of kind {kind!r:.60}")
+
+    def _call(self, most: int) -> int:
+        """Do up to `most` of the calls of the frame at work."""
+        calls, done, known = self._calls, self._done, self._broker.calls
+        begun = len(done)
+        upto = min(begun + most, len(calls))
+        for index in range(begun, upto):
+            try:
+                name, arguments = calls[index]
+            except (TypeError, ValueError):
+                raise FrameError("CALLS: something that is no call") from None
+            check(name, arguments)
+            try:
+                if self._room <= 0 and name in STORING and self._broker.refuses(name, self._room):
+                    done.append(None)
+                else:
+                    done.append(known[name](*arguments))
+            except (LayerError, TypeError) as error:
+                done.append(None)
+                self._errors.append((index, type(error).__name__, str(error)))
+            except Exception:
+                log.exception("error in the call %s of a client", name)
+                done.append(None)
+                self._errors.append((index, LayerError.__name__, f"the bus failed in {name}; its log says how"))
+            if name == "heard":
+                self.hears = True
+        if upto == len(calls):
+            self.tell(frames.CALLS, self._id, done, self._errors)
+            self._calls, self._done, self._errors = (), [], []
+        return upto - begun
