@@ -6,12 +6,12 @@ import asyncio
 import itertools
 import struct
 from collections import Counter
-from collections.abc import Coroutine, Iterator, Sized
+from collections.abc import Collection, Coroutine, Iterator, Sized
 from typing import Any
 
 from trunkline.protocol_servers.testing.websocket_frames import CLOSE, PING, PONG, TEXT, client_frame
 
-from .site import WAIT, until
+from .site import WAIT, Site, until
 
 AHEAD = 32  # frames that a socket sends before their echoes are there
 _KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -356,3 +356,21 @@ class Traffic:
     @property
     def mails(self) -> dict[str, list[str]]:
         return {subject: told for sender in self.senders for subject, told in sender.told.items()}
+
+
+async def settle(sockets: Collection[Socket], site: Site, workers: Collection[int]) -> None:
+    """Wait until nothing is under way that was sent so far.
+
+    A worker that takes one of the frames sent from now on has sent off what it had taken before, and Redis and the
+    server keep the order.
+
+    Args:
+        sockets: Those that send these frames, but for the closed ones.
+        site: Where.
+        workers: All workers' process ids.
+    """
+    last: set[str] = set()
+    while not all(last & site.taken([pid]).keys() for pid in workers):
+        sent = [(socket, socket.send()) for socket in sockets if socket.code is None]
+        last.update(f"frame {text}" for _, text in sent)
+        await asyncio.gather(*(socket.heard(text) for socket, text in sent))

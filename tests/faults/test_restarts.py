@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from .clients import Sender, Socket, Traffic
+from .clients import Sender, Socket, Traffic, settle
 from .counts import Counts
 from .site import Program, Site, ended, gone, until
 
@@ -51,19 +51,6 @@ async def at_work(site: Site, work: Program) -> set[int]:
     """Wait until as many workers as there should be take messages; return their process ids."""
     await until(lambda: len(work.children()) == WORKERS and work.children() <= site.listening(), "the workers run")
     return work.children()
-
-
-async def settle(traffic: Traffic, site: Site, workers: Collection[int]) -> None:
-    """Wait until nothing is under way that was sent so far.
-
-    A worker that takes one of the frames sent from now on has sent off what it had taken before, and Redis and the
-    server keep the order.
-    """
-    last: set[str] = set()
-    while not all(last & site.taken([pid]).keys() for pid in workers):
-        sent = [(socket, socket.send()) for socket in traffic.sockets if socket.code is None]
-        last.update(f"frame {text}" for _, text in sent)
-        await asyncio.gather(*(socket.heard(text) for socket, text in sent))
 
 
 async def make_busy(site: Site, traffic: Traffic) -> list[asyncio.Task[int]]:
@@ -117,7 +104,7 @@ def test_workers_are_stopped_under_traffic(make_site: MakeSite, counts: Counts, 
             await traffic.flows()
         await traffic.stop()
         await asyncio.gather(*slow)
-        await settle(traffic, site, workers)
+        await settle(traffic.sockets, site, workers)
 
         taken = site.taken()
         counts.note("requests at work when their worker was told to end", len(slow))
@@ -174,7 +161,7 @@ def test_workers_are_killed_under_traffic(make_site: MakeSite, counts: Counts, s
         await held.end()
         if lapsing is not None:
             lapsing.cancel()
-        await settle(traffic, site, workers)
+        await settle(traffic.sockets, site, workers)
 
         taken, by_others = site.taken(), site.taken(workers)
         timed_out = [line for told in traffic.mails.values() for line in told if "no answer within" in line]
@@ -238,7 +225,7 @@ class Held:
         await asyncio.gather(*self._tasks)
 
     def _frame(self, name: str) -> str:
-        return self._traffic.sockets[self.count].send(f"-{name}")
+        return self._traffic.sockets[self.count % SOCKETS].send(f"-{name}")
 
     def _request(self, name: str) -> str:
         self._tasks.append(asyncio.create_task(self._traffic.ask(name)))
@@ -313,8 +300,8 @@ def test_server_is_restarted(make_site: MakeSite, counts: Counts, scale: int, ho
         everybody = stays.sockets + back.sockets
         await until(lambda: all(socket.said for socket in everybody), "the group hears")
         await asyncio.gather(back.stop(), stays.stop())
-        await settle(back, site, workers)
-        await settle(stays, site, workers)
+        await settle(back.sockets, site, workers)
+        await settle(stays.sockets, site, workers)
 
         counts.note("sockets of the server", len(leaves.sockets))
         if how == signal.SIGTERM:
