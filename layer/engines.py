@@ -15,8 +15,10 @@ _engines: dict[str, str | Opener] = {
     "redis": ".redis.layer:open_redis",
     "rediss": ".redis.layer:open_rediss",
     "unix": ".redis.layer:open_unix",
+    "redis+sentinel": ".redis.layer:open_sentinel",
+    "rediss+sentinel": ".redis.layer:open_sentinel_tls",
 }
-_known_elsewhere = ("redis+sentinel", "redis+cluster")
+_known_elsewhere = ("redis+cluster",)
 _extras = {"hiredis": "redis"}
 
 

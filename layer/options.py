@@ -6,12 +6,16 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 CAPACITY = 1_000
 MAX_SIZE = 2 * 1024 * 1024
+VISIBILITY = 30.0
+"""Seconds for which a message of a durable channel is left to who took it."""
 
-_CREDENTIALS = re.compile(r"//[^/]*@")
+_MAX_PATTERN = 100
+_MAX_VISIBILITY = 86_400
+_CREDENTIALS = re.compile(r"(?<=//)[^/]*@|(?<=password=)[^&]*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,8 +93,8 @@ def from_mapping(given: Mapping[str, Any], where: str, others: Sequence[str] = (
 
 
 def shown(url: str) -> str:
-    """Return a layer's URL for people, without user and password."""
-    return _CREDENTIALS.sub("//", url)
+    """Return a layer's URL for people, without user and passwords."""
+    return _CREDENTIALS.sub("", url)
 
 
 def from_url(url: str) -> tuple[str, str, dict[str, Any]]:
@@ -107,15 +111,15 @@ def from_url(url: str) -> tuple[str, str, dict[str, Any]]:
         raise ValueError(
             f"{shown(url)!r} is no layer URL; one looks like memory://, memory://name or redis://localhost:6379/0"
         )
-    parts = urlsplit(url)
-    if parts.fragment:
+    place, _, query = rest.partition("?")
+    if "#" in rest:
         raise ValueError(f"{shown(url)}: a layer URL has no '#' part")
     options: dict[str, Any] = {}
-    for name, text in parse_qsl(parts.query, keep_blank_values=True):
+    for name, text in parse_qsl(query, keep_blank_values=True):
         if name in options:
             raise ValueError(f"{shown(url)}: the option {name!r} stands twice")
         options[name] = _read(name, text, url)
-    return scheme.lower(), rest.partition("?")[0], options
+    return scheme.lower(), place, options
 
 
 def _read(name: str, text: str, url: str) -> Any:

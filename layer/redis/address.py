@@ -2,16 +2,34 @@
 
 import ssl
 from dataclasses import dataclass, field
+from typing import Protocol
 from urllib.parse import unquote
 
 PORT = 6379
 SCHEMES = ("redis", "rediss", "unix")
 
-_SHAPE = {
+SHAPE = {
     "redis": "redis://[user:password@]host[:port][/database]",
     "rediss": "rediss://[user:password@]host[:port][/database]",
     "unix": "unix://[user:password@]/path/redis.sock[?db=database]",
+    "redis+sentinel": "redis+sentinel://[user:password@]host[:port],host[:port]/service[/database]",
+    "rediss+sentinel": "rediss+sentinel://[user:password@]host[:port],host[:port]/service[/database]",
 }
+
+
+class Where(Protocol):
+    """What can tell where Redis is, each time that somebody connects: an `Address` always says the same."""
+
+    @property
+    def text(self) -> str:
+        """What it is, for people, without user and password."""
+
+    def resolve(self, deadline: float) -> "Address":
+        """Find out where Redis is now; may block until the deadline, of `time.monotonic()`.
+
+        Raises:
+            LayerUnavailable: Nobody can tell; one line.
+        """
 
 
 @dataclass(frozen=True)
@@ -69,6 +87,10 @@ class Address:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'redis' if self.tls is None else 'rediss'}://{host}:{self.port}/{self.database}"
 
+    def resolve(self, deadline: float) -> "Address":
+        """Return this address: it stands in the URL."""
+        return self
+
 
 def read_address(
     scheme: str,
@@ -94,81 +116,115 @@ def read_address(
         raise ValueError(f"{scheme}:// is no Redis address; there is {', '.join(f'{name}://' for name in SCHEMES)}")
     front, slash, rest = place.partition("/")
     userinfo, _, server = front.rpartition("@")
-    if "@" in rest and (server or scheme != "unix"):
-        raise ValueError(f"{scheme}://…: '/' and '@' in a user name or password are written %2F and %40")
-    username, password = _user(scheme, userinfo)
-    tls = _tls(scheme, tls_ca, tls_certificate, tls_key)
+    username, password = read_user(scheme, userinfo, rest if server or scheme != "unix" else "")
+    tls = read_tls(scheme, tls_ca, tls_certificate, tls_key)
     if scheme == "unix":
         if server or len(rest) < 1:
-            raise ValueError(f"unix://{server}{slash}{rest}: expected {_SHAPE[scheme]}")
-        return Address("", 0, "/" + unquote(rest), _database(scheme, "" if db is None else str(db)), username, password)
+            raise ValueError(f"unix://{server}{slash}{rest}: expected {SHAPE[scheme]}")
+        return Address("", 0, "/" + unquote(rest), read_database("unix://…", "", db), username, password)
     if "/" in rest:
-        raise ValueError(f"{scheme}://{server}/{rest}: expected {_SHAPE[scheme]}")
-    if rest and db is not None:
-        raise ValueError(f"{scheme}://{server}/{rest}: the database stands twice, in the path and as db={db}")
-    host, port = _host(scheme, server)
-    database = _database(scheme, rest or ("" if db is None else str(db)))
-    return Address(host, port, None, database, username, password, tls)
+        raise ValueError(f"{scheme}://{server}/{rest}: expected {SHAPE[scheme]}")
+    if "," in server:
+        raise ValueError(f"{scheme}://{server}: several hosts are not part of this version of Trunkline; name one")
+    host, port = read_host(scheme, server, PORT)
+    return Address(host, port, None, read_database(f"{scheme}://{server}", rest, db), username, password, tls)
 
 
-def _user(scheme: str, userinfo: str) -> tuple[str | None, str | None]:
+def read_user(scheme: str, userinfo: str, rest: str) -> tuple[str | None, str | None]:
+    """Read user and password.
+
+    Args:
+        userinfo: What stands before the `@`.
+        rest: What stands behind the first `/`, where there must be no further `@`.
+
+    Raises:
+        ValueError: There is no password, or it holds what has to be encoded.
+    """
+    if "@" in rest:
+        raise ValueError(f"{scheme}://…: '/' and '@' in a user name or password are written %2F and %40")
     if not userinfo:
         return None, None
     username, _, password = userinfo.partition(":")
     if not password:
         raise ValueError(
-            f"{scheme}://…: a user name needs a password; expected {_SHAPE[scheme]}, without user ':password@'"
+            f"{scheme}://…: a user name needs a password; expected {SHAPE[scheme]}, without user ':password@'"
         )
     return unquote(username) or None, unquote(password)
 
 
-def _host(scheme: str, server: str) -> tuple[str, int]:
+def read_host(scheme: str, server: str, default: int) -> tuple[str, int]:
+    """Read `host[:port]`.
+
+    Args:
+        default: The port where none is named.
+
+    Raises:
+        ValueError: This is no host, or no port.
+    """
     where = f"{scheme}://{server}"
-    if "," in server:
-        raise ValueError(f"{where}: several hosts are not part of this version of Trunkline; name one")
     if server.startswith("["):
         host, bracket, rest = server[1:].partition("]")
         separator, port = rest[:1], rest[1:]
         if not bracket or separator not in ("", ":"):
-            raise ValueError(f"{where}: expected an IPv6 address as [::1] or [::1]:{PORT}")
+            raise ValueError(f"{where}: expected an IPv6 address as [::1] or [::1]:{default}")
     else:
         host, separator, port = server.partition(":")
         if ":" in port:
-            raise ValueError(f"{where}: an IPv6 address stands in brackets: [::1]:{PORT}")
+            raise ValueError(f"{where}: an IPv6 address stands in brackets: [::1]:{default}")
     if not host:
-        raise ValueError(f"{where}: the host is missing; expected {_SHAPE[scheme]}")
+        raise ValueError(f"{where}: the host is missing; expected {SHAPE[scheme]}")
     try:
         host.encode("idna")
     except UnicodeError:
         raise ValueError(f"{where}: {host!r} is no host name") from None
     if not separator:
-        return host, PORT
+        return host, default
     if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
         raise ValueError(f"{where}: the port is {port!r}; expected a number from 1 to 65535")
     return host, int(port)
 
 
-def _database(scheme: str, text: str) -> int:
+def read_database(where: str, text: str, option: int | str | None) -> int:
+    """Read the database's number.
+
+    Args:
+        where: The address before it, for errors.
+        text: How it stands in the path; "" if it does not.
+        option: The option `db`.
+
+    Raises:
+        ValueError: This is no number, or it stands twice.
+    """
+    if text and option is not None:
+        raise ValueError(f"{where}/{text}: the database stands twice, in the path and as db={option}")
+    text = text or ("" if option is None else str(option))
     if not text:
         return 0
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise ValueError(f"{scheme}://…: the database is {text!r}; expected a number such as 0")
+        raise ValueError(f"{where}: the database is {text!r}; expected a number such as 0")
     return int(text)
 
 
-def _tls(scheme: str, ca: str | None, certificate: str | None, key: str | None) -> TLS | None:
+def read_tls(scheme: str, ca: str | None, certificate: str | None, key: str | None) -> TLS | None:
+    """Read the options of TLS; None where the scheme is one without.
+
+    Raises:
+        ValueError: They do not fit, or a file cannot be read.
+    """
     given = {"tls_ca": ca, "tls_certificate": certificate, "tls_key": key}
     named = [name for name, value in given.items() if value is not None]
-    if scheme != "rediss":
+    base, _, topology = scheme.partition("+")
+    secure = "+".join(filter(None, ("rediss", topology)))
+    if base != "rediss":
         if named:
-            raise ValueError(f"{scheme}://…: {named[0]} is for rediss://, which is the same with TLS")
+            raise ValueError(f"{scheme}://…: {named[0]} is for {secure}://, which is the same with TLS")
         return None
     if key is not None and certificate is None:
-        raise ValueError("rediss://…: tls_key needs tls_certificate")
+        raise ValueError(f"{scheme}://…: tls_key needs tls_certificate")
     tls = TLS(ca, certificate, key)
     try:
         tls.context()
     except OSError as error:
         files = ", ".join(f"{name}={given[name]}" for name in named)
-        raise ValueError(f"rediss://…: {files}: {error.strerror or error}") from None
+        raise ValueError(f"{scheme}://…: {files}: {error.strerror or error}") from None
     return tls

@@ -16,7 +16,7 @@ from hiredis import ProtocolError
 
 from ..backoff import Backoff
 from ..errors import LayerUnavailable
-from .address import Address
+from .address import Address, Where
 from .handshake import Hello, describe, handshake, loading, lost, unreachable
 from .replies import MAX_REPLY, Command, Parser, executed, pack, refusal, unloaded
 from .sockets import connect
@@ -29,7 +29,7 @@ class Connection:
     """One connection. Any thread may use it, but only one at a time.
 
     Args:
-        address: Where.
+        where: Where Redis is; asked each time that it is opened.
         scripts: What Redis has to know, by SHA-1; loaded when it connects, and again when Redis forgets them.
         name: How it is called in `CLIENT LIST`.
         timeout: Seconds for the whole of `open`, for a write, and for replies.
@@ -38,20 +38,22 @@ class Connection:
 
     Attributes:
         hello: Who answers; known after `open`.
+        address: Where that is; known likewise.
     """
 
     hello: Hello
+    address: Address
 
     def __init__(
         self,
-        address: Address,
+        where: Where,
         scripts: Mapping[bytes, bytes],
         *,
         name: str = "trunkline",
         timeout: float = 5.0,
         patience: float = 5.0,
     ) -> None:
-        self.address = address
+        self._where = where
         self._scripts = scripts
         self._name = name
         self._timeout = timeout
@@ -80,10 +82,11 @@ class Connection:
         """
         deadline = time.monotonic() + self._timeout
         self._begin()
+        self.address = address = self._where.resolve(deadline)
         try:
-            self._socket = connect(self.address, deadline)
+            self._socket = connect(address, deadline)
             self._poll.register(self._socket, select.POLLIN)
-            dialogue = handshake(self.address, self._scripts, self._name)
+            dialogue = handshake(address, self._scripts, self._name)
             commands = next(dialogue)
             while True:
                 self._send(pack(commands), deadline)
@@ -94,7 +97,7 @@ class Connection:
             self.hello = end.value
         except (OSError, _Broken) as error:
             self.close()
-            raise unreachable(self.address, error) from None
+            raise unreachable(address, error) from None
         except BaseException:
             self.close()
             raise
@@ -204,7 +207,7 @@ class Connection:
             closing.close()
 
     def _gone(self) -> LayerUnavailable:
-        return LayerUnavailable(f"the connection to {self.address.text} is closed")
+        return LayerUnavailable(f"the connection to {self._where.text} is closed")
 
     def _take(self, count: int) -> list[Any]:
         replies = self._parser.replies
@@ -339,20 +342,20 @@ class Pool:
     A forked process begins with none: those of its parent stay the parent's.
 
     Args:
-        address, scripts, name, timeout: As for `Connection`.
+        where, scripts, name, timeout: As for `Connection`.
         backoff: How long to wait after an attempt that failed.
     """
 
     def __init__(
         self,
-        address: Address,
+        where: Where,
         scripts: Mapping[bytes, bytes],
         *,
         name: str = "trunkline",
         timeout: float = 5.0,
         backoff: Backoff | None = None,
     ) -> None:
-        self._address = address
+        self._where = where
         self._scripts = scripts
         self._name = name
         self._timeout = timeout
@@ -397,7 +400,7 @@ class Pool:
             if connection.alive():
                 return connection
             connection.close()
-        raise LayerUnavailable(f"the connection to {self._address.text} is closed")
+        raise LayerUnavailable(f"the connection to {self._where.text} is closed")
 
     def _give_back(self, connection: Connection) -> None:
         if connection.closed:
@@ -419,7 +422,7 @@ class Pool:
                 if self._attempting or time.monotonic() < self._next_attempt:
                     raise LayerUnavailable(self._failure)
                 self._attempting = True
-        connection = Connection(self._address, self._scripts, name=self._name, timeout=self._timeout)
+        connection = Connection(self._where, self._scripts, name=self._name, timeout=self._timeout)
         try:
             connection.open()
         except LayerUnavailable as error:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from hiredis import ReplyError
 
 from ..errors import LayerUnavailable
-from .address import Address
+from .address import Address, Where
 from .replies import Command
 
 OLDEST = (7, 0)
@@ -79,9 +79,9 @@ def lost(address: Address, reason: object, *, uncertain: bool = True) -> LayerUn
     return LayerUnavailable(f"lost {address.text}: {describe(reason)}", uncertain=uncertain)
 
 
-def unreachable(address: Address, reason: object) -> LayerUnavailable:
+def unreachable(where: Where, reason: object) -> LayerUnavailable:
     """Say why there is no connection."""
-    return LayerUnavailable(f"cannot reach {address.text}: {describe(reason)}")
+    return LayerUnavailable(f"cannot reach {where.text}: {describe(reason)}")
 
 
 def describe(reason: object) -> str:

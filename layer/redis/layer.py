@@ -20,7 +20,7 @@ from ..inbox import Callbacks, Inbox
 from ..options import from_mapping
 from ..reader import Reader
 from ..store.element import Element
-from .address import Address, read_address
+from .address import Where
 from .commands import Commands
 from .connection import Connection, Pool
 from .elements import decode
@@ -29,25 +29,29 @@ from .keys import Keys
 from .mover import Mover
 from .reader import RedisReader
 from .scripts import SCRIPTS
+from .sentinel import read_where
 
 log = logging.getLogger("trunkline.layer")
 
 PREFIX = "trunkline"
 _MAX_PREFIX = 64
-_OPTIONS = ("prefix", "db", "tls_ca", "tls_certificate", "tls_key")
+_OPTIONS = ("prefix", "db", "tls_ca", "tls_certificate", "tls_key", "sentinel_user", "sentinel_password")
 
 
 class RedisLayer(Layer):
     """A channel layer on a Redis server, 7.0 or later, or on Valkey. Nothing is connected before the first call.
 
     Args:
-        url: `redis://[user:password@]host[:port][/db]`, `rediss://` likewise with TLS, or `unix:///path/redis.sock`.
+        url: `redis://[user:password@]host[:port][/db]`, `unix:///path/redis.sock`, or
+            `redis+sentinel://[user:password@]host[:port],…/service[/db]`; with TLS `rediss://` and `rediss+sentinel://`.
         prefix: What all keys begin with: two projects on one Redis set two.
         rng: Decides what `drop_rate` loses.
         db: The database's number, where the URL does not name it.
         tls_ca: PEM file of who signed the server's certificate; default: whom the system trusts.
         tls_certificate: PEM file of a client certificate.
         tls_key: PEM file of its key.
+        sentinel_user: ACL user of the Sentinels; default: their default one.
+        sentinel_password: Their password, where they have one.
         options: Those of `Options`.
 
     Raises:
@@ -64,11 +68,20 @@ class RedisLayer(Layer):
         tls_ca: str | None = None,
         tls_certificate: str | None = None,
         tls_key: str | None = None,
+        sentinel_user: str | None = None,
+        sentinel_password: str | None = None,
         **options: Any,
     ) -> None:
         scheme, _, place = url.partition("://")
-        self._address = address = read_address(
-            scheme, place, db=db, tls_ca=tls_ca, tls_certificate=tls_certificate, tls_key=tls_key
+        self._address = address = read_where(
+            scheme,
+            place,
+            db=db,
+            tls_ca=tls_ca,
+            tls_certificate=tls_certificate,
+            tls_key=tls_key,
+            sentinel_user=sentinel_user,
+            sentinel_password=sentinel_password,
         )
         super().__init__(from_mapping(options, address.text, _OPTIONS), rng)
         if not prefix or len(prefix) > _MAX_PREFIX or any(sign in "{} " or not sign.isprintable() for sign in prefix):
@@ -182,7 +195,7 @@ class RedisLayer(Layer):
         return decoded
 
 
-def _connect(address: Address, name: str) -> Connection:
+def _connect(address: Where, name: str) -> Connection:
     connection = Connection(address, SCRIPTS, name=f"trunkline.{name}")
     connection.open()
     return connection
@@ -201,3 +214,13 @@ def open_rediss(place: str, **options: Any) -> RedisLayer:
 def open_unix(place: str, **options: Any) -> RedisLayer:
     """Open `unix://place`."""
     return RedisLayer(f"unix://{place}", **options)
+
+
+def open_sentinel(place: str, **options: Any) -> RedisLayer:
+    """Open `redis+sentinel://place`."""
+    return RedisLayer(f"redis+sentinel://{place}", **options)
+
+
+def open_sentinel_tls(place: str, **options: Any) -> RedisLayer:
+    """Open `rediss+sentinel://place`."""
+    return RedisLayer(f"rediss+sentinel://{place}", **options)

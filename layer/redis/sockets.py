@@ -34,7 +34,7 @@ def connect(address: Address, deadline: float) -> socket.socket:
     try:
         prepare(sock)
         if address.tls is not None:
-            sock.settimeout(_left(deadline))
+            sock.settimeout(left(deadline))
             sock = address.tls.context().wrap_socket(sock, server_hostname=address.host)
         sock.setblocking(False)
     except BaseException:
@@ -57,7 +57,7 @@ def prepare(sock: socket.socket) -> None:
 def _dial(family: int, protocol: int, place: Any, deadline: float) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM, protocol)
     try:
-        sock.settimeout(_left(deadline))
+        sock.settimeout(left(deadline))
         sock.connect(place)
     except BaseException:
         sock.close()
@@ -65,5 +65,6 @@ def _dial(family: int, protocol: int, place: Any, deadline: float) -> socket.soc
     return sock
 
 
-def _left(deadline: float) -> float:
+def left(deadline: float) -> float:
+    """Return the seconds up to a deadline of `time.monotonic()`, as a timeout that a socket takes."""
     return max(deadline - time.monotonic(), 0.001)

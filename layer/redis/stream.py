@@ -4,11 +4,12 @@ import asyncio
 import logging
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
 from typing import Any
 
 from ..backoff import Backoff
 from ..errors import LayerUnavailable
-from .address import Address
+from .address import Address, Where
 from .handshake import Hello, handshake, unreachable
 from .replies import Command
 from .wire import Done, Wire
@@ -21,7 +22,7 @@ class Stream:
 
     Args:
         loop: Where; it need not run yet.
-        address: Where Redis is.
+        where: Where Redis is; asked before each attempt to connect.
         scripts: What Redis has to know, by SHA-1; loaded when it connects, and again when Redis forgets them.
         name: How its connections are called in `CLIENT LIST`.
         up: Called after each handshake.
@@ -41,7 +42,7 @@ class Stream:
     def __init__(
         self,
         loop: AbstractEventLoop,
-        address: Address,
+        where: Where,
         scripts: Mapping[bytes, bytes],
         *,
         name: str,
@@ -51,7 +52,7 @@ class Stream:
         patience: float = 0.0,
         backoff: Backoff | None = None,
     ) -> None:
-        self.address = address
+        self._where = self._address = where
         self._loop = loop
         self._scripts = scripts
         self._name = name
@@ -63,7 +64,7 @@ class Stream:
         self._wire: Wire | None = None
         self._since = 0.0
         self._dialling: asyncio.Task[None] | None = None
-        self._reason = f"not connected to {address.text} yet"
+        self._reason = f"not connected to {where.text} yet"
         self._told_down = False
         self._closed = False
 
@@ -97,7 +98,7 @@ class Stream:
     def close(self) -> None:
         """End it, now. Neither `up` nor `down` is called any more; those who still wait are told in the next turn."""
         self._closed = True
-        self._reason = f"the connection to {self.address.text} is closed"
+        self._reason = f"the connection to {self._where.text} is closed"
         if self._dialling is not None:
             self._dialling.cancel()
             self._dialling = None
@@ -113,15 +114,15 @@ class Stream:
                 async with asyncio.timeout(self._timeout):
                     self._wire, self.hello = await self._connect()
             except TimeoutError:
-                self._away(str(unreachable(self.address, f"no answer within {self._timeout:g} s")))
+                self._away(str(unreachable(self._address, f"no answer within {self._timeout:g} s")))
             except OSError as error:
-                self._away(str(unreachable(self.address, error)))
+                self._away(str(unreachable(self._address, error)))
             except LayerUnavailable as error:
                 self._away(str(error))
             except Exception as error:
                 # Whatever it is, a server must come back when Redis does.
-                log.exception("connecting to %s failed", self.address.text)
-                self._away(str(unreachable(self.address, error)))
+                log.exception("connecting to %s failed", self._address.text)
+                self._away(str(unreachable(self._address, error)))
             else:
                 break
             wait = self._backoff.next()
@@ -132,7 +133,8 @@ class Stream:
         _call(self._up)
 
     async def _connect(self) -> tuple[Wire, Hello]:
-        address, loop = self.address, self._loop
+        loop = self._loop
+        address = self._where if isinstance(self._where, Address) else await self._resolve()
         wire = Wire(loop, address, self._scripts, self._timeout + self._patience, self._lost)
         try:
             if address.path is not None:
@@ -157,6 +159,13 @@ class Stream:
         except BaseException:
             wire.drop("it was given up", quietly=True)
             raise
+
+    async def _resolve(self) -> Address:
+        """Find out where Redis is now, in a thread, since that may take a while."""
+        self._address = self._where
+        address = await self._loop.run_in_executor(None, self._where.resolve, monotonic() + self._timeout)
+        self._address = address
+        return address
 
     async def _ask(self, wire: Wire, commands: Sequence[Command]) -> list[Any]:
         answer: asyncio.Future[Any] = self._loop.create_future()

@@ -613,7 +613,7 @@ def test_pool_while_redis_is_away(redis_server: RedisServer, monkeypatch: pytest
             pool.run([("PING",)])
         assert not failed.value.uncertain
     assert len(attempts) == 1
-    pool._address = redis_server.address
+    pool._where = redis_server.address
     pool._next_attempt = 0.0
     assert pool.run([("PING",)]) == [b"PONG"]
     assert len(attempts) == 2
