@@ -54,6 +54,7 @@ class Place:
         self._backoff = _FIRST_BACKOFF
         self._unstarted: deque[Delivery] = deque()  # of the present batch; the helper thread takes from it as well
         self._taken_at = _FOREVER
+        self.batches = 0
         self._ended = False
         self._thread = threading.Thread(target=self._run, name=worker.name, daemon=True)
         self.flusher = Flusher(layer, worker._pause, worker._expect, self._outage)
@@ -115,6 +116,7 @@ class Place:
     def _consume(self, deliveries: Sequence[Delivery]) -> None:
         worker, flusher, unstarted = self._worker, self.flusher, self._unstarted
         consume, now = self.consuming.consume, time.perf_counter
+        self.batches += 1
         consumed, start = 0, now()
         last = start
         if len(deliveries) > 1 and worker._helper is not None and worker._prefetch is None:

@@ -244,6 +244,7 @@ class _Helper:
         self._clock = worker.layer.clock
         self._calls: SimpleQueue[None] = SimpleQueue()
         self._wakes = 0.0  # when it wakes by itself
+        self._batches = 0  # that had begun when it last looked
 
     def expect(self, due: float) -> None:
         """Have the helper look again at `due`, at the latest; safe from any thread and any signal handler."""
@@ -291,6 +292,10 @@ class _Helper:
         if worker._claims.due() <= now:
             worker._claims.renew()
         due = min(worker._announced + ANNOUNCE, worker._claims.due())
+        batches = sum(place.batches for place in worker._places)
+        if batches != self._batches:
+            # While batches come one after the other, looking again by itself is cheaper than being called for each.
+            self._batches, due = batches, min(due, now + HOLD)
         for place in list(worker._places):
             if place.working and place.consuming.due() <= now and place.consuming.abandon():
                 worker._replace(place)
