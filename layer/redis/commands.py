@@ -224,9 +224,8 @@ class Commands:
         return self._script("purge", touched, args[0]), int
 
     def _account(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
-        queue, messages, size = args
-        keys = [self.keys.list(queue), self.keys.books(queue), self.keys.delayed(queue)[0]]
-        return self._script("account", keys, queue, messages, size), _nothing
+        inbox, messages, size = args
+        return ("EVALSHA", SHA["account"], 1, self.keys.books(inbox), messages, size), _nothing
 
     def _promote(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         keys = [self.keys.due, self.keys.wake, self.keys.leases]

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- uses _queue.lua
--- Count what was taken from an inbox by BLMPOP.  KEYS: q, m, z of the inbox.  ARGV: P, name, elements that count, bytes.
-local Q = {name = ARGV[2], q = KEYS[1], m = KEYS[2], z = KEYS[3], inbox = true, single = false}
-account(Q, -tonumber(ARGV[3]), -tonumber(ARGV[4]), false)
+-- Count what was taken from an inbox by BLMPOP; _queue.lua has the data model.
+-- KEYS: m of the inbox.  ARGV: elements that count, bytes.
+for field, taken in pairs({u = ARGV[1], s = ARGV[2]}) do
+  if redis.call('HINCRBY', KEYS[1], field, -taken) < 0 then redis.call('HSET', KEYS[1], field, 0) end
+end
