@@ -43,6 +43,7 @@ class ProtocolServer:
 
     Attributes:
         ports: What the server listens on, for people: ``http://127.0.0.1:8000``.
+        peers: What it connects to, for people.
         stats: Named counters.
         stopping: True once `stop` was called; nothing new should begin.
         reuse_port: Set before `start`: other processes listen on the same TCP ports (``SO_REUSEPORT``).
@@ -64,6 +65,7 @@ class ProtocolServer:
         self.clock = clock
         self.timers = TimerWheel(self.loop.call_later, clock)
         self.ports: list[str] = []
+        self.peers: list[str] = []
         self.stats: Counter[str] = Counter()
         self.stopping = False
         self.reuse_port = False
@@ -76,6 +78,11 @@ class ProtocolServer:
         self._connections: dict[str, Connection] = {}
         self._listening: list[Port] = []
         self._emptied: asyncio.Future[None] | None = None
+
+    @classmethod
+    def instances(cls, layer: Layer, settings: Any, *, reactor: Any) -> Sequence[ProtocolServer]:
+        """Return the servers that a table of settings stands for: one, unless the protocol knows better."""
+        return [cls(layer, settings, reactor=reactor)]
 
     # What a protocol writes
 
@@ -123,6 +130,40 @@ class ProtocolServer:
         """Return the name of the server's inbox, up to and including its ``!``."""
         return f"{self.name}.reply.{self.process_id}!"
 
+    async def take_inbox(self, *, lasting: bool = False) -> Inbox:
+        """Open the inbox; a protocol whose inbox outlives the process says so, and may wait for its lease.
+
+        Raises:
+            LayerError: Another process holds it.
+            LayerUnavailable: The layer is away.
+        """
+        return self.layer.open_inbox(
+            self._inbox_name,
+            loop=self.loop,
+            receive=self.receive,
+            credit=self._credit,
+            up=self._layer_up,
+            down=self._layer_down,
+            lasting=lasting,
+        )
+
+    def receive(self, items: Sequence[InboxItem]) -> None:
+        """Take what arrived in the inbox; each message goes to the `Connection` that it is for."""
+        connections = self._connections
+        for group, names, message in items:
+            if group is not None:
+                self._receive_group(group, names, message)
+                continue
+            for name in names:
+                connection = connections.get(name)
+                if connection is None:
+                    self.stats["late_answers"] += 1
+                    continue
+                try:
+                    self.deliver(connection, message)
+                except Exception:
+                    self.failed(connection)
+
     # Life
 
     async def start(self) -> None:
@@ -133,14 +174,7 @@ class ProtocolServer:
             UsageError: An endpoint's description makes no sense.
             LayerUnavailable: The layer is away.
         """
-        self.inbox = self.layer.open_inbox(
-            self._inbox_name,
-            loop=self.loop,
-            receive=self._receive,
-            credit=self._credit,
-            up=self._layer_up,
-            down=self._layer_down,
-        )
+        self.inbox = await self.take_inbox()
         try:
             await self.listen()
         except BaseException:
@@ -363,22 +397,6 @@ class ProtocolServer:
                 return refusal
         self.stats["refused_" + refusal.name.lower()] += 1
         return refusal
-
-    def _receive(self, items: Sequence[InboxItem]) -> None:
-        connections = self._connections
-        for group, names, message in items:
-            if group is not None:
-                self._receive_group(group, names, message)
-                continue
-            for name in names:
-                connection = connections.get(name)
-                if connection is None:
-                    self.stats["late_answers"] += 1
-                    continue
-                try:
-                    self.deliver(connection, message)
-                except Exception:
-                    self.failed(connection)
 
     def _receive_group(self, group: str, names: Sequence[str], message: Message) -> None:
         connections = self._connections

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import ssl
@@ -55,6 +56,31 @@ def _new_context() -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # TLS compression and client-side renegotiation only serve attackers.
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    return context
+
+
+@functools.cache
+def client_context(*, verify: bool = True, certificate: str | None = None, key: str | None = None) -> ssl.SSLContext:
+    """Return the context of a client for TLS 1.2 and later; the same arguments share one, for it is large.
+
+    Args:
+        verify: Whether a server has to show a certificate of its name that the system trusts.
+        certificate: Path of a PEM file with a certificate to show to servers.
+        key: Path of its key; ``certificate`` holds it too when None.
+
+    Raises:
+        OSError: A file cannot be read, the key is locked, or (``ssl.SSLError``) the two do not make a pair.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_COMPRESSION
+    if verify:
+        context.load_default_certs()
+    else:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if certificate is not None:
+        context.load_cert_chain(certificate, key, _no_password)
     return context
 
 

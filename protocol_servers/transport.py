@@ -300,17 +300,28 @@ class LoopTransport(asyncio.Protocol):
         if self.disconnecting and not self._lost and self._queue is None:
             self._close()
 
+    @property
+    def peer_certificate(self) -> bytes | None:
+        """The other side's certificate, DER; None without TLS, or where it showed none."""
+        encryption = self._transport.get_extra_info("ssl_object")
+        return None if encryption is None else encryption.getpeercert(True)
+
     def startTLS(
-        self, context: ssl.SSLContext, *, handshake_timeout: float = HANDSHAKE_TIMEOUT
+        self,
+        context: ssl.SSLContext,
+        *,
+        handshake_timeout: float = HANDSHAKE_TIMEOUT,
+        server_name: str | None = None,
     ) -> asyncio.Future[bool]:
-        """Go on with TLS, as the server of the handshake.
+        """Go on with TLS, as the server of the handshake, or as a client of ``server_name``.
 
         What is written meanwhile waits and goes out encrypted. Whatever is read from now on came through TLS; the
         protocol must discard what it had read before and not yet used (RFC 3207, section 4.2).
 
         Args:
-            context: The server's certificate and policy.
+            context: The certificate and policy of this side.
             handshake_timeout: Seconds that the handshake may take.
+            server_name: Whose certificate the other side has to show; None: this side is the server.
 
         Returns:
             A future, True once TLS is on. False when the handshake failed: then the connection has ended.
@@ -328,7 +339,9 @@ class LoopTransport(asyncio.Protocol):
             self.writeSequence = queue.extend
             self._transport.pause_reading()
         # Begun at once: uvloop starts reading when connection_made returns, whatever was paused before.
-        self._upgrading = begin(self._upgrade(context, handshake_timeout), self._acceptor.loop)
+        self._upgrading = begin(
+            self._upgrade(context, handshake_timeout, server_name), self._acceptor.loop
+        )
         return self._upgrading
 
     def getTcpNoDelay(self) -> bool:
@@ -421,7 +434,7 @@ class LoopTransport(asyncio.Protocol):
             self._reason = ConnectionLost("the peer took no more data")
             self._transport.abort()
 
-    async def _upgrade(self, context: ssl.SSLContext, handshake_timeout: float) -> bool:
+    async def _upgrade(self, context: ssl.SSLContext, handshake_timeout: float, server_name: str | None) -> bool:
         loop, plain = self._acceptor.loop, self._plain
         if self._queue is None or plain.is_closing():
             return False
@@ -439,7 +452,8 @@ class LoopTransport(asyncio.Protocol):
                 plain,
                 self,
                 context,
-                server_side=True,
+                server_side=server_name is None,
+                server_hostname=server_name,
                 ssl_handshake_timeout=handshake_timeout,
                 ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
             )

@@ -30,6 +30,7 @@ class StubInbox:
         announced: Channels that workers are said to listen to; put names in, with True where ordered.
         refusals: Channel name to the exception that the layer has for it.
         gone_names: Local names of closed connections, in order.
+        lasting: It was opened as one that outlives the process.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class StubInbox:
         self.refusals: dict[str, Exception] = {}
         self.gone_names: list[str] = []
         self.closed = False
+        self.lasting = False
         self._receive = receive
         self._loop = loop
         self._count = 0
@@ -125,7 +127,9 @@ class StubLayer:
         credit: Callable[[str, str, int], object] | None = None,
         up: Callable[[], object] | None = None,
         down: Callable[[str], object] | None = None,
+        lasting: bool = False,
     ) -> StubInbox:
         """Open the one inbox."""
         self.inbox = StubInbox(name, None if self.immediate else loop, receive, credit, up, down)
+        self.inbox.lasting = lasting
         return self.inbox
