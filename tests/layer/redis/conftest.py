@@ -5,7 +5,8 @@
         redis_server.command("CLIENT", "PAUSE", 100)
 
 `redis_server` is one for the whole session, so keys stay: use a prefix of your own, or FLUSHALL. Who kills it restarts
-it. `start_redis(*options)` starts another one, which ends with the test.
+it. `start_redis(*options)` starts another one, which ends with the test; `start_watched(*options)` a master with a
+replica and three Sentinels.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import pytest
 import redis
 
 from trunkline.layer.redis.address import Address
+
+from .sentinels import Watched
 
 PATIENCE = 20.0  # seconds; a bound against hanging, never waited for
 
@@ -146,6 +149,22 @@ def start_redis(redis_program: str, tmp_path_factory: pytest.TempPathFactory) ->
     yield start
     for server in started:
         server.kill()
+
+
+@pytest.fixture
+def start_watched(
+    peer: Callable[[str], str], start_redis: Callable[..., RedisServer], tmp_path: Path
+) -> Iterator[Callable[..., Watched]]:
+    """Start a Redis with a replica and Sentinels: `start_watched("--requirepass", "secret", config="…")`."""
+    started: list[Watched] = []
+
+    def start(*options: str, **more: Any) -> Watched:
+        started.append(Watched(peer("redis-sentinel"), tmp_path, start_redis, free_port, *options, **more))
+        return started[-1]
+
+    yield start
+    for watched in started:
+        watched.stop()
 
 
 class Fake:
