@@ -4,6 +4,7 @@ Adjacent sends to one queue become one command. Nothing here does I/O.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgpack
@@ -24,7 +25,9 @@ _Decode = Callable[[Any], Outcome]
 
 _TOGETHER = 500  # values in one command: what Lua's stack can hold with room to spare, and no long pause for others
 _REMEMBERED = 1024
+_ADOPTED = 300  # members written down in one command
 _MOST = 2**53 - 1
+_LONGEST = 10**9  # seconds: as good as for ever, and Redis can add it to the time of day
 
 
 class Taken(NamedTuple):
@@ -65,7 +68,7 @@ class Plan:
                     results[number] = error
             elif read is _puts:
                 self._put(results, numbers, reply)
-            else:
+            elif not isinstance(results[numbers[0]], Exception):
                 results[numbers[0]] = read(reply)
         return results
 
@@ -108,7 +111,6 @@ class Commands:
             "group_members": self._group_members,
             "send_group": self._send_group,
             "lease": self._lease,
-            "restore": self._restore,
             "renew": self._renew,
             "release": self._release,
             "snapshot": self._snapshot,
@@ -148,9 +150,9 @@ class Commands:
                     steps.append((entry[2], _puts))
                     continue
             joined.clear()
-            command, read = self._makers[name](args)
-            commands.append(command)
-            steps.append(((number,), read))
+            for command, read in self._restore(args) if name == "restore" else (self._makers[name](args),):
+                commands.append(command)
+                steps.append(((number,), read))
         plan.commands = list(map(tuple, commands))
         return plan
 
@@ -174,7 +176,7 @@ class Commands:
         keys = self.keys
         head = [
             "EVALSHA", SHA["put"], 3, keys.list(queue), keys.books(queue), keys.delayed(queue)[0],
-            keys.prefix, queue, expiry, min(capacity, _MOST), "" if most is None else most,
+            keys.prefix, queue, _seconds(expiry), min(capacity, _MOST), "" if most is None else most,
         ]  # fmt: skip
         if len(self._heads) >= _REMEMBERED:
             self._heads.clear()
@@ -194,15 +196,16 @@ class Commands:
         touched = [keys.list(queue), keys.books(queue), *keys.delayed(queue), keys.mark(queue, once or "")]
         command = self._script(
             "put_one", [*touched, keys.due, keys.wake],
-            queue, expiry, min(capacity, _MOST), "" if most is None else most, delay, _utf8(key or ""),
-            int(once is not None), window, credit or "", int(last), message_tail(local, body),
+            queue, _seconds(expiry), min(capacity, _MOST), "" if most is None else most, _seconds(delay),
+            _utf8(key or ""), int(once is not None), _seconds(window), credit or "", int(last),
+            message_tail(local, body),
         )  # fmt: skip
         return command, lambda reply: full(queue, reply[0], capacity) if isinstance(reply, list) else reply == 1
 
     def _take(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         queues, limit, life, holder = args
         described = (part for name, capacity, most in queues for part in (name, capacity, most))
-        return self._script("take", (), limit, life, holder, *described), _taken
+        return self._script("take", (), limit, _seconds(life), holder, *described), _taken
 
     def _put_back(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         queue, elements = args
@@ -235,7 +238,8 @@ class Commands:
 
     def _group_add(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         group, queue, local, info, life, capacity, most = args
-        return self._script("group_add", (), group, queue, local, info or b"", life, capacity, most or ""), _nothing
+        command = self._script("group_add", (), group, queue, local, info or b"", _seconds(life), capacity, most or "")
+        return command, _nothing
 
     def _group_discard(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         return self._script("group_discard", (), *args), bool
@@ -249,22 +253,24 @@ class Commands:
     def _send_group(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         group, body, expiry, exclude = args
         excluded = (part for queue, locals_ in exclude.items() for part in (queue, msgpack.packb(list(locals_))))
-        return self._script("send_group", (), group, body, expiry, *excluded), _nothing
+        return self._script("send_group", (), group, body, _seconds(expiry), *excluded), _nothing
 
     def _lease(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
-        return self._restore((*args, ()))
+        inbox, holder, ttl, lasting, life, capacity, most = args
+        command = self._script("lease", (), inbox, holder, _seconds(ttl), int(lasting), _seconds(life), capacity, most)
+        return command, partial(_leased, inbox)
 
-    def _restore(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
-        inbox, holder, ttl, lasting, life, capacity, most, members = args
-        described = (part for group, local, info in members for part in (group, local, info or b""))
-        command = self._script(
-            "lease", (), inbox, holder, min(ttl, _MOST), int(lasting), life, capacity, most, *described
-        )
-
-        def read(reply: Any) -> Snapshot | LayerError:
-            return _snapshot(reply) if reply else LayerError(f"{inbox} is leased by another process")
-
-        return command, read
+    def _restore(self, args: tuple[Any, ...]) -> list[tuple[Command, _Decode]]:
+        """Make several commands, so that others get their turn between them."""
+        *lease, members = args
+        inbox, holder = lease[:2]
+        steps = [self._lease(tuple(lease))]
+        for begin in range(0, len(members), _ADOPTED):
+            described = (part for group, local, info in members[begin : begin + _ADOPTED]
+                         for part in (group, local, info or b""))  # fmt: skip
+            last = int(begin + _ADOPTED >= len(members))
+            steps.append((self._script("adopt", (), inbox, holder, last, *described), partial(_leased, inbox)))
+        return steps
 
     def _renew(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         return self._script("renew", (), *args), _renewed
@@ -283,7 +289,8 @@ class Commands:
     def _put_state(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         key, value, ttl, if_version = args
         version = "" if if_version is None else if_version
-        return ("EVALSHA", SHA["put_state"], 1, self.keys.state(key), value, round(ttl * 1000), version), int
+        lives = round(_seconds(ttl) * 1000)
+        return ("EVALSHA", SHA["put_state"], 1, self.keys.state(key), value, lives, version), int
 
     def _delete_state(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         return ("UNLINK", self.keys.state(args[0])), bool
@@ -294,7 +301,7 @@ class Commands:
         def read(reply: Any) -> Any:
             return TypeError(f"state {key!r} holds a value and is no counter") if reply < 0 else reply
 
-        return ("EVALSHA", SHA["increment_state"], 1, self.keys.state(key), round(window * 1000)), read
+        return ("EVALSHA", SHA["increment_state"], 1, self.keys.state(key), round(_seconds(window) * 1000)), read
 
     # questions of people and processes
 
@@ -352,12 +359,16 @@ def full(queue: str, depth: int, capacity: int) -> ChannelFull:
 def _refused(error: ReplyError, call: Call) -> Exception:
     text = str(error)
     if text.startswith("OOM"):
-        if call[0] in ("put", "send_group"):
+        if call[0] == "put":
             return ChannelFull("Redis is out of memory: it has reached its maxmemory")
         return LayerUnavailable("Redis is out of memory: it has reached its maxmemory")
     if text.startswith(("MISCONF", "NOREPLICAS")):
         return LayerUnavailable(f"Redis takes no writes: {text}")
     return LayerError(f"Redis refused {call[0]}: {text}")
+
+
+def _seconds(seconds: float) -> float:
+    return min(seconds, _LONGEST)
 
 
 def _puts(reply: Any) -> Outcome:
@@ -382,6 +393,12 @@ def _pairs(reply: Sequence[Any]) -> list[tuple[Any, Any]]:
 
 def _members(reply: Any) -> dict[str, bytes | None]:
     return {name.decode(): info or None for name, info in _pairs(reply)}
+
+
+def _leased(inbox: str, reply: Any) -> Snapshot | LayerError | None:
+    if reply == 0:
+        return LayerError(f"{inbox} is leased by another process")
+    return None if reply == 1 else _snapshot(reply)
 
 
 def _snapshot(reply: Any) -> Snapshot:

@@ -27,6 +27,7 @@ BLOCK = 5.0  # seconds of one wait within Redis
 _GRACE = 3.0  # seconds by which its end may be late
 _SHORTEST = 0.001  # seconds: to Redis, none at all would be for ever
 _REMEMBERED = 64
+_UNTAKEN = 86_400_000  # milliseconds that a list lives in which nothing but this was, if nobody comes to take it
 
 Settle = Callable[[Sequence[Any]], None]
 
@@ -183,7 +184,8 @@ class RedisReader(Reader):
             reply = self._wait(connection, left)
             if reply is not None:
                 # It goes back to where it was, to be taken by the script.
-                answer(connection.run([("LPUSH", reply[0], *reply[1])])[0])
+                back = ("LPUSH", reply[0], *reply[1]), ("PEXPIRE", reply[0], _UNTAKEN, "NX")
+                answer(connection.run(back)[0])
 
     def _look(self, connection: Connection, queues: tuple[str, ...], limit: int, inboxes: bool) -> list[Delivery]:
         """Take what is there; notes of an inbox are no deliveries, and what stands behind them may be."""

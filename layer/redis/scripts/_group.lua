@@ -18,6 +18,7 @@
 
 local ADD, DISCARD, RELOAD = 3, 4, 5
 local MOST_NOTES = 100000
+local SLICE, ALL = 1000, 1000000000 -- groups to forget at once: so that Redis is not held for long, or all of them
 
 local function inbox(name)
   local Q = queue(name)
@@ -75,32 +76,36 @@ local function group_key(group)
   return P .. 'g:{' .. group .. '}'
 end
 
-local function forget_members(Q)
-  for _, group in ipairs(call('SMEMBERS', P .. 'w:{' .. Q.name .. '}')) do
+-- Forget the memberships of an inbox in up to `most` groups; return in how many there were any.
+local function forget_members(Q, most)
+  local groups = call('SPOP', P .. 'w:{' .. Q.name .. '}', most)
+  for _, group in ipairs(groups) do
     call('UNLINK', members_key(group, Q.name))
     call('HDEL', group_key(group), Q.name)
   end
-  call('DEL', P .. 'w:{' .. Q.name .. '}')
-  call('ZREM', P .. 'leases', Q.name)
+  if #groups == most then return most end
+  if call('ZREM', P .. 'leases', Q.name) == 0 then return #groups end
   drop_notes(Q, true)
-  if not Q.lease then
+  if Q.known and not Q.lease then
     Q.holder, Q.followed = '', false
     call('HSET', Q.m, 'h', '', 'w', 0)
   end
+  return #groups
 end
 
--- Forget an inbox that is gone. What else stands in it expires: its process may have been cut off, and come back.
-local function bury(Q)
-  forget_members(Q)
+-- Forget an inbox that is gone, or begin to: `leases` tells of it until all is done. Return how many groups it was in.
+-- What else stands in it expires: its process may have been cut off, and come back.
+local function bury(Q, most)
   if Q.lease and not Q.lasting then call('SREM', P .. 'queues', Q.name) end
+  return forget_members(Q, most)
 end
 
--- Return an inbox whose memberships hold; forget one that is gone.
-local function met(name, now)
+-- Return an inbox whose memberships hold; forget those of one that is gone, in up to `most` groups.
+local function met(name, now, most)
   local Q = inbox(name)
   if not Q.known then return nil end
   if holds(Q) > now then return Q end
-  bury(Q)
+  bury(Q, most)
   return nil
 end
 
@@ -114,14 +119,15 @@ local function know(name, life, capacity, most, now)
   return Q
 end
 
--- Forget the memberships of inboxes that are gone, a few at a time.
+-- Forget the memberships of inboxes that are gone, some at a time.
 local function forget_the_dead(now)
+  local left = SLICE
   for _, name in ipairs(call('ZRANGEBYSCORE', P .. 'leases', '-inf', now, 'LIMIT', 0, 10)) do
     local Q = inbox(name)
-    if not Q.known or holds(Q) <= now then
-      bury(Q)
-    else
+    if Q.known and holds(Q) > now then
       call('ZADD', P .. 'leases', holds(Q), name)
+    elseif left > 0 then
+      left = left - bury(Q, left)
     end
   end
 end
@@ -184,7 +190,7 @@ end
 
 -- Let a plain reader follow an inbox' notes; return what to begin from, or nil.
 local function attach(name, holder, life, capacity, most, now)
-  local Q = met(name, now) or know(name, life, capacity, most, now)
+  local Q = met(name, now, ALL) or know(name, life, capacity, most, now)
   if Q.lease and Q.lease > now then return snapshot(name) end
   if Q.holder == holder then return nil end
   local from_the_beginning = not Q.lease and not Q.followed

@@ -74,11 +74,16 @@ end
 -- Counts of an inbox after elements were put (first: into an empty list) or taken.
 local function account(Q, messages, size, first)
   if not Q.inbox then return end
+  if first then call('HSET', Q.m, 'u', messages) end
   if first and call('ZCARD', Q.z) == 0 then
-    call('HSET', Q.m, 'u', math.max(messages, 0), 's', math.max(size, 0))
+    call('HSET', Q.m, 's', size)
+    call('PEXPIRE', Q.m, BOOKS, 'NX')
   elseif messages ~= 0 or size ~= 0 then
-    if call('HINCRBY', Q.m, 'u', messages) < 0 then call('HSET', Q.m, 'u', 0) end
-    if call('HINCRBY', Q.m, 's', size) < 0 then call('HSET', Q.m, 's', 0) end
+    if not first and call('HINCRBY', Q.m, 'u', messages) < 0 then call('HSET', Q.m, 'u', 0) end
+    if call('HINCRBY', Q.m, 's', size) < 0 then
+      call('HSET', Q.m, 's', 0)
+      call('PEXPIRE', Q.m, BOOKS, 'NX')
+    end
   end
 end
 
@@ -88,10 +93,10 @@ local function disorder(Q, deadline)
   if not x or deadline < x then call('HSET', Q.m, 'x', deadline) end
 end
 
--- Let the list live as long as its last element.
+-- Let the list live as long as its last element; notes, as long as the memberships they tell of may be of use.
 local function outlive(Q, first, deadline, now)
   if Q.single then return end
-  local at = milliseconds(deadline == math.huge and now + DAY or deadline)
+  local at = milliseconds(deadline == math.huge and now + math.max(DAY, Q.life or 0) or deadline)
   if first then
     call('PEXPIREAT', Q.q, at)
     call('PEXPIRE', Q.m, BOOKS, 'GT')
@@ -176,11 +181,14 @@ local function trim(Q, now)
   if soonest < math.huge then call('HSET', Q.m, 'x', soonest) else call('HDEL', Q.m, 'x') end
 end
 
--- Move what has become due to the tail, as far as there is room for it.
+-- Move what has become due to the tail, as far as there is room for it, and not more than 1000 at once: Redis does
+-- nothing else meanwhile.
 local function promote(Q, now)
+  local left = 1000
   while true do
     local first = call('ZRANGE', Q.z, 0, 0, 'WITHSCORES')
-    if not first[1] or tonumber(first[2]) > now then return first[2] end
+    if left == 0 or not first[1] or tonumber(first[2]) > now then return first[2] end
+    left = left - 1
     local capacity, key, element = record_of(Q, first[1])
     if element then
       local deadline = deadline_of(element)

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- uses _queue.lua _group.lua
 -- Tell that a listener is alive, or that it goes.
 --

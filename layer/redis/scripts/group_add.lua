@@ -5,10 +5,12 @@
 local group, name, local_, info, life = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local now = time()
 if string.sub(name, -1) ~= '!' then
-  call('HSET', P .. 'p:{' .. group .. '}', name, struct.pack('>dd', now + life, tonumber(ARGV[7])) .. info)
+  local members, at = P .. 'p:{' .. group .. '}', milliseconds(now + life)
+  call('HSET', members, name, struct.pack('>dd', now + life, tonumber(ARGV[7])) .. info)
+  if call('PEXPIRETIME', members) < at then call('PEXPIREAT', members, at) end
   return
 end
-local Q = met(name, now) or know(name, life, ARGV[7], ARGV[8], now)
+local Q = met(name, now, ALL) or know(name, life, ARGV[7], ARGV[8], now)
 if not Q.lease then
   Q.until_ = now + life
   save(Q, now)

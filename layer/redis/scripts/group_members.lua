@@ -14,7 +14,7 @@ for i = 1, #plain, 2 do
   end
 end
 for _, name in ipairs(call('HKEYS', group_key(group))) do
-  if met(name, now) then
+  if met(name, now, SLICE) then
     local members = call('HGETALL', members_key(group, name))
     for i = 1, #members, 2 do
       local n = #result

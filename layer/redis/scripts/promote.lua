@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- uses _queue.lua _group.lua
 -- Move what is due anywhere, and forget inboxes that are gone.
 -- KEYS: due, wake, leases; the queues are only known from `due`.  ARGV: P.
@@ -14,6 +14,11 @@ for _, name in ipairs(call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 10
   end
 end
 forget_the_dead(now)
+-- Names of queues of which nothing is left go out of the register, a few at a time.
+for _, name in ipairs(call('SRANDMEMBER', P .. 'queues', 10)) do
+  local Q = queue(name)
+  if call('EXISTS', Q.m, Q.q, Q.z) == 0 then call('SREM', P .. 'queues', name) end
+end
 local first = call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 if not first[1] then return -1 end
 return math.max(0, milliseconds(tonumber(first[2]) - now))

@@ -18,6 +18,7 @@ if once and call('EXISTS', KEYS[5]) == 1 then return 0 end
 local replaced = key ~= '' and call('HGET', Q.d, '#' .. key)
 if not last and not replaced and not room(Q, size, capacity, most, now) then
   call('HINCRBY', Q.m, 'f', 1)
+  call('PEXPIRE', Q.m, BOOKS, 'NX')
   if not Q.single then call('SADD', P .. 'queues', name) end
   return {length(Q)}
 end

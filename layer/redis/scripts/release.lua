@@ -9,6 +9,5 @@ Q.lease, Q.holder = now, ''
 save(Q, now)
 if Q.lasting then return end
 call('UNLINK', Q.q, Q.z, Q.d)
-forget_members(Q)
 call('HDEL', Q.m, 'u', 's', 'n', 'f', 'x', 'r')
-call('SREM', P .. 'queues', Q.name)
+bury(Q, SLICE)

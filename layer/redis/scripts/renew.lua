@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- uses _queue.lua _group.lua
 -- Hold an inbox for longer, and learn what is listened to.  KEYS: none are known before.
 -- ARGV: P, inbox, holder, seconds.

@@ -17,7 +17,7 @@ for _, name in ipairs(names) do
   for _, element in ipairs(call('LRANGE', Q.q, 0, Q.inbox and 99 or 0)) do
     if counts(element) then
       local _, queued = struct.unpack('>dd', element)
-      age = now - queued
+      age = math.max(0, now - queued)
       break
     end
   end
