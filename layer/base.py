@@ -16,7 +16,7 @@ from . import names
 from .batch import Batch
 from .calls import Call, Calls
 from .delivery import Delivery
-from .errors import ChannelFull, MessageTooLarge
+from .errors import ChannelFull, LayerUnavailable, MessageTooLarge
 from .inbox import Callbacks, Inbox, InboxItem
 from .membership import Membership
 from .options import Options
@@ -42,6 +42,7 @@ class Layer(ABC):
 
     extensions = [
         "groups", "flush", "statistics", "delay", "once", "state", "inbox", "listeners", "peek", "dead_letters",
+        "durable",
     ]  # fmt: skip
     ChannelFull = ChannelFull
     MessageTooLarge = MessageTooLarge
@@ -54,6 +55,7 @@ class Layer(ABC):
         self.capacity = options.plain_capacity
         self.channel_capacity = options.channel_capacity
         self._calls = Calls(options, rng)
+        self._calls.limits.settle = self.agree
         self._readers = threading.local()
         self._holder = secrets.token_hex(8)  # a name of its own, as a plain reader of inboxes
         self._memberships: dict[str, Membership] = {}  # of those inboxes
@@ -79,6 +81,23 @@ class Layer(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close this layer object: blocked receives and later calls raise LayerUnavailable."""
+
+    def agree(self) -> None:
+        """Tell the others who use this layer which channels are durable, and learn what they told.
+
+        It is done once, before it first matters; a command does it when it starts.
+
+        Raises:
+            LayerError: Others say otherwise of the same channels.
+            LayerUnavailable: The layer is out of reach.
+        """
+        limits = self._calls.limits
+        if limits.settle is None:
+            return
+        try:
+            limits.adopt(self._call(("agree", (self.options.durable_patterns,))))
+        except LayerUnavailable as error:
+            raise LayerUnavailable(str(error)) from None  # what it was asked for is not in doubt: it was not sent yet
 
     # sending
 
@@ -159,8 +178,14 @@ class Layer(ABC):
         They keep their order, deadlines and tries, and find room even in a full channel.
         """
         taken: dict[str, list[Element]] = {}
+        durable: dict[str, list[tuple[str, int]]] = {}
         for delivery in deliveries:
-            taken.setdefault(delivery._queue, []).append(delivery._element)
+            if delivery.id is None:
+                taken.setdefault(delivery._queue, []).append(delivery._element)
+            else:
+                durable.setdefault(delivery._queue, []).append((delivery.id, delivery.tries))
+        for queue, ids in durable.items():
+            self._call(("put_back_durable", (queue, ids)))
         for queue, elements in taken.items():
             self._call(("put_back", (queue, elements)))
 
@@ -295,11 +320,33 @@ class Layer(ABC):
         Returns:
             Dicts of id, channel, message, reason, traceback, tries and time (Unix seconds).
         """
-        fields = ("id", "channel", "message", "reason", "traceback", "tries", "time")
-        letters = [dict(zip(fields, letter, strict=True)) for letter in self._call(("dead_letters", ()))]
-        for letter in letters:
-            letter["message"] = unpack(letter["message"])
-        return letters
+        return [_letter(fields) for fields in self._call(("dead_letters", ()))]
+
+    def dead_letter_of(self, id: str) -> dict[str, Any] | None:
+        """Return one dead letter as `dead_letters` does; None if there is none of this id."""
+        fields = self._call(self._calls.dead_letter_of(id))
+        return None if fields is None else _letter(fields)
+
+    def dead_letter_retry(self, id: str) -> bool:
+        """Send a dead letter to its channel again, and drop it.
+
+        Returns:
+            False if there is none of this id.
+
+        Raises:
+            ChannelFull: There is no room; the letter stays.
+            LayerUnavailable: The layer is out of reach. Done again, nothing is sent twice within ten minutes.
+        """
+        letter = self.dead_letter_of(id)
+        if letter is None:
+            return False
+        self.send(letter["channel"], letter["message"], once=f"dead letter {id}"[:255])
+        self.dead_letter_drop(id)
+        return True
+
+    def dead_letter_drop(self, id: str) -> bool:
+        """Drop a dead letter; False if there is none of this id."""
+        return bool(self._call(self._calls.dead_letter_drop(id)))
 
     def global_statistics(self) -> dict[str, Any]:
         """Return messages_count, messages_pending, messages_max_age, channel_full_count and rates, of all channels."""
@@ -354,4 +401,11 @@ class Layer(ABC):
         names.check_receivable(name)
         if not name.endswith("!"):
             raise TypeError(f"an inbox's name ends in '!', unlike {name!r}")
+        self.agree()
         return self._make_inbox(name, loop, Callbacks(receive, credit, up, down), lasting)
+
+
+def _letter(fields: Sequence[Any]) -> dict[str, Any]:
+    names_ = ("id", "channel", "message", "reason", "traceback", "tries", "time")
+    letter = dict(zip(names_, fields, strict=True))
+    return letter | {"message": unpack(letter["message"])}

@@ -13,14 +13,16 @@ if TYPE_CHECKING:
 Operation = tuple[Call | None, Any]
 """A call of the store, or None and what the operation returns where there is nothing to do."""
 
-_BODIES = {"put": 2, "send_group": 1}  # where the packed message stands among a call's arguments
+_BODIES = {"put": 2, "put_durable": 2, "send_group": 1}  # where the packed message stands among a call's arguments
+_SENDS = ("put", "put_durable")
 
 
 class Batch:
     """Collects operations and runs them in order, at once: a worker's flush.
 
     What can never be right (TypeError) or is too large (MessageTooLarge) is refused as it is added, and the batch
-    stays as it was. Nothing is sent before `run`.
+    stays as it was; so is a send while nobody could be asked yet which channels are durable (LayerUnavailable; see
+    `Layer.agree`). Nothing is sent before `run`.
 
     Attributes:
         calls: The operations, to be looked at with the static methods only. They hold packed copies, so they can be
@@ -39,10 +41,15 @@ class Batch:
     def channel_of(operation: Operation) -> str | None:
         """Return the channel a send goes to; None for any other operation."""
         call = operation[0]
-        if call is None or call[0] != "put":
+        if call is None or call[0] not in _SENDS:
             return None
         channel: str = call[1][0] + call[1][1]
         return channel
+
+    @staticmethod
+    def settles(operation: Operation) -> bool:
+        """Tell whether this is the acknowledgement of a delivery."""
+        return operation[0] is not None and operation[0][0] == "ack"
 
     @staticmethod
     def message_of(operation: Operation) -> dict[str, Any]:
@@ -90,9 +97,19 @@ class Batch:
         """Add a `Layer.delete_state`."""
         self.calls.append((self._checked.delete_state(key), None))
 
+    def dead_letter(
+        self, channel: str, message: dict[str, Any], *, reason: str, traceback: str = "", tries: int = 1
+    ) -> None:
+        """Add a `Layer.dead_letter`."""
+        self.calls.append((self._checked.dead_letter(channel, message, reason, traceback, tries), None))
+
     def ack(self, delivery: Delivery) -> None:
         """Add the acknowledgement of a delivery; one from a plain channel needs none."""
-        self.calls.append((None, None))
+        self.calls.append((None if delivery.id is None else self._checked.settled("ack", delivery), None))
+
+    def nack(self, delivery: Delivery, delay: float = 0) -> None:
+        """Add that a delivery is given back; one from a plain channel cannot be."""
+        self.calls.append((None if delivery.id is None else self._checked.nack(delivery, delay), None))
 
     def run(self) -> list[Any]:
         """Run what was added, in order, and become empty.

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from . import names
+from .delivery import Delivery
 from .errors import LayerUnavailable, MessageTooLarge
 from .limits import Address, Limits
 from .options import Options
@@ -24,7 +25,8 @@ _REPEATABLE = frozenset(
     (
         "get_state", "delete_state", "group_members", "snapshot", "peek", "channel_statistics", "statistics",
         "listeners", "dead_letters", "announce", "lease", "restore", "renew", "release", "flush", "group_add",
-        "group_discard", "promote",
+        "group_discard", "promote", "agree", "ack", "nack", "extend", "put_back_durable", "dead_letter",
+        "dead_letter_of", "dead_letter_drop",
     )
 )  # fmt: skip
 
@@ -47,7 +49,8 @@ class Calls:
         self._max_size = options.max_size
         self._drop_rate = options.drop_rate
         self._random = (rng or random.Random()).random
-        self._find = Limits(options).find
+        self.limits = Limits(options)
+        self._find = self.limits.find
 
     def lower(self, max_size: int) -> None:
         """Refuse what the engine could not carry, whatever the options say."""
@@ -77,12 +80,12 @@ class Calls:
         body = pack_trusted(message) if trusted else pack_message(message)
         if len(body) > self._max_size:
             raise self._too_large(body, channel)
-        queue, capacity, max_bytes, seconds = address
+        queue, capacity, max_bytes, seconds, visibility = address
         if self._drop_rate and "?" not in queue and self._random() < self._drop_rate:
             return None
         if expiry is not None:
             seconds = _seconds("expiry", expiry)
-        if not delay and key is None and once is None and credit is None and not last:
+        if not visibility and not delay and key is None and once is None and credit is None and not last:
             return "put", (queue, local, body, seconds, capacity, max_bytes)
         _seconds("delay", delay)
         if key is not None:
@@ -90,6 +93,10 @@ class Calls:
         if once is not None:
             _key("once", once)
             _seconds("window", window)
+        if visibility:
+            return "put_durable", (
+                queue, local, body, seconds, capacity, max_bytes, delay, key, once, window, visibility,
+            )  # fmt: skip
         return "put", (queue, local, body, seconds, capacity, max_bytes, delay, key, once, window, credit, last)
 
     def cancel(self, channel: str, key: str) -> Call:
@@ -172,6 +179,27 @@ class Calls:
         text = str(traceback).encode(errors="replace")[-TRACEBACK:].decode(errors="ignore")
         return "dead_letter", (secrets.token_hex(8), channel, body, str(reason)[:_MAX_REASON], text, int(tries))
 
+    def dead_letter_of(self, id: str) -> Call:
+        """Make the call that asks for one dead letter."""
+        return "dead_letter_of", (_key("id", id),)
+
+    def dead_letter_drop(self, id: str) -> Call:
+        """Make the call that drops one dead letter."""
+        return "dead_letter_drop", (_key("id", id),)
+
+    def settled(self, name: str, delivery: Delivery, *arguments: Any) -> Call:
+        """Make a call that settles the delivery of a durable channel, or asks for more time for it."""
+        assert delivery.id is not None, "only durable channels have something to settle"
+        return name, (delivery._queue, delivery.id, delivery.tries, *arguments)
+
+    def nack(self, delivery: Delivery, delay: float) -> Call:
+        """Make the call that gives a delivery of a durable channel back."""
+        return self.settled("nack", delivery, _seconds("delay", delay))
+
+    def extend(self, delivery: Delivery, seconds: float) -> Call:
+        """Make the call that leaves a delivery of a durable channel to its holder for longer."""
+        return self.settled("extend", delivery, _seconds("seconds", seconds))
+
     def lease(self, inbox: str, holder: str, ttl: float, lasting: bool) -> Call:
         """Make the call that takes an inbox for a server."""
         return "lease", (inbox, holder, ttl, lasting, *self._life(self._find(inbox)[0]))
@@ -201,7 +229,10 @@ def lost(calls: Sequence[Call], error: LayerUnavailable) -> list[LayerUnavailabl
 
 
 def _is_repeatable(call: Call) -> bool:
-    return call[0] in _REPEATABLE or (call[0] == "put_state" and call[1][3] is None)
+    name, arguments = call
+    if name == "put_durable":  # a second time it finds the mark of the first
+        return arguments[8] is not None
+    return name in _REPEATABLE or (name == "put_state" and arguments[3] is None)
 
 
 def _key(what: str, key: Any) -> str:

@@ -1,9 +1,14 @@
 """One received message."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+from .options import VISIBILITY
 from .packing import unpack
 from .store.element import Element
+
+if TYPE_CHECKING:
+    from .base import Layer
 
 
 class Delivery:
@@ -13,7 +18,7 @@ class Delivery:
 
     Attributes:
         channel: The full name it was sent to.
-        id: Its id on a durable channel, else None.
+        id: Its id on a durable channel, where it stays the same; else None.
         tries: The how-many-th time it is delivered.
         queued: Seconds it waited since it was sent, or became due.
     """
@@ -42,14 +47,55 @@ class Delivery:
         original: dict[str, Any] = unpack(self._element[4])
         return original
 
-    def ack(self) -> None:
-        """Settle it: it will not be delivered again."""
+    def ack(self) -> bool:
+        """Settle it: it will not be delivered again. False if it was settled before."""
+        return True
 
-    def nack(self, delay: float = 0) -> None:
-        """Give it back, to be delivered again after `delay` seconds."""
+    def nack(self, delay: float = 0) -> bool:
+        """Give it back, to be delivered again after `delay` seconds. False if its time was over before."""
+        return True
 
-    def extend(self, seconds: float) -> None:
-        """Ask for `seconds` more before it is taken for lost."""
+    def extend(self, seconds: float) -> bool:
+        """Ask for `seconds`, from now on, before it is taken for lost. False if its time was over before."""
+        return True
 
     def __repr__(self) -> str:
         return f"<Delivery from {self.channel}>"
+
+
+class DurableDelivery(Delivery):
+    """A message of a durable channel: it is delivered again unless it is settled within the visibility timeout.
+
+    Its methods raise LayerUnavailable where the layer is away.
+
+    Attributes:
+        visibility: Seconds from its taking until it is delivered again.
+    """
+
+    __slots__ = ("_layer", "id", "tries", "visibility")
+
+    def __init__(self, layer: "Layer", queue: str, element: Element, now: float) -> None:
+        super().__init__(queue, queue, element, now)
+        self._layer = layer
+        id, self.tries = element[5]
+        self.id = str(id)
+        self.visibility = layer._calls.limits.find(queue)[0].visibility or VISIBILITY
+
+    def ack(self) -> bool:
+        return bool(self._layer._call(self._layer._calls.settled("ack", self)))
+
+    def nack(self, delay: float = 0) -> bool:
+        return bool(self._layer._call(self._layer._calls.nack(self, delay)))
+
+    def extend(self, seconds: float) -> bool:
+        return bool(self._layer._call(self._layer._calls.extend(self, seconds)))
+
+    def __repr__(self) -> str:
+        return f"<Delivery {self.id} from {self.channel}, try {self.tries}>"
+
+
+def deliveries(layer: "Layer", queue: str, elements: Sequence[Element], now: float) -> list[Delivery]:
+    """Return what was taken from a channel, which is no inbox, as deliveries."""
+    if elements and elements[0][5] is not None:
+        return [DurableDelivery(layer, queue, element, now) for element in elements]
+    return [Delivery(queue, queue, element, now) for element in elements]

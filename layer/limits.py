@@ -6,7 +6,7 @@ that matches single-reader channels only by the way, such as "email.*", go below
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from . import names
@@ -17,24 +17,36 @@ INBOX_BYTES = 64 * 1024 * 1024
 BODY_CAPACITY = 16
 
 _REMEMBERED = 4096
+_FOREVER = float("inf")
 
 
 class Address(NamedTuple):
     """What a send needs to know of the queue behind a channel.
 
-    `max_bytes` is None where bytes are not bounded; `expiry` is in seconds.
+    `max_bytes` is None where bytes are not bounded; `expiry` is in seconds. `visibility` is a durable channel's timeout
+    in seconds, 0 for any other.
     """
 
     queue: str
     capacity: int
     max_bytes: int | None
     expiry: float
+    visibility: float = 0.0
 
 
 class Limits:
-    """Find the address of a channel, remembering what was found."""
+    """Find the address of a channel, remembering what was found.
+
+    Args:
+        options: The layer's.
+
+    Attributes:
+        settle: Called before it matters whether a channel is durable, until `adopt` was called.
+    """
 
     def __init__(self, options: Options) -> None:
+        self.settle: Callable[[], None] | None = None
+        self._durables = _compile_durable(options.durable_patterns)
         self._options = options
         self._capacities = _compile(options.channel_capacity, "channel_capacity")
         # "email.*" means mails: a small capacity for them must not choke the channels of their bodies, whose senders
@@ -70,6 +82,12 @@ class Limits:
             self._known[queue] = known
         return known, local
 
+    def adopt(self, durable: Mapping[str, float]) -> None:
+        """Learn which channels are durable for all who use the layer: pattern → visibility timeout, or 0."""
+        self._durables = _compile_durable(durable)
+        self._known.clear()
+        self.settle = None
+
     def _resolve(self, queue: str) -> Address:
         inbox = queue.endswith("!")
         capacity = _first(self._body_capacities if "?" in queue else self._capacities, queue)
@@ -81,6 +99,12 @@ class Limits:
             else:
                 capacity = INBOX_CAPACITY if inbox else CAPACITY
         expiry = _first(self._expiries, queue)
+        if not inbox and "?" not in queue:
+            if self.settle is not None:
+                self.settle()
+            visibility = _first(self._durables, queue)
+            if visibility:
+                return Address(queue, capacity, None, _FOREVER if expiry is None else expiry, visibility)
         return Address(
             queue, capacity, INBOX_BYTES if inbox else None, self._options.expiry if expiry is None else expiry
         )
@@ -94,11 +118,19 @@ def _compile(patterns: Any, option: str) -> list[tuple[re.Pattern[str], Any]]:
         if isinstance(number, bool) or not isinstance(number, (int, float)) or not number > 0:
             raise ValueError(f"{option}: {pattern!r} needs a number above 0, not {number!r}")
         if isinstance(pattern, str):
-            pattern = re.compile(".*".join(map(re.escape, pattern.split("*"))) + r"\Z", re.DOTALL)
+            pattern = _glob(pattern)
         elif not isinstance(pattern, re.Pattern):
             raise ValueError(f"{option}: a pattern is a str or a compiled regular expression, not {pattern!r}")
         compiled.append((pattern, number))
     return compiled
+
+
+def _compile_durable(patterns: Mapping[str, float]) -> list[tuple[re.Pattern[str], float]]:
+    return [(_glob(pattern), visibility) for pattern, visibility in patterns.items()]
+
+
+def _glob(pattern: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, pattern.split("*"))) + r"\Z", re.DOTALL)
 
 
 def _first(patterns: list[tuple[re.Pattern[str], Any]], queue: str) -> Any:

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from .base import Layer
 from .calls import Call
-from .delivery import Delivery
+from .delivery import Delivery, deliveries
 from .errors import LayerError, LayerUnavailable
 from .inbox import Callbacks, Inbox, Then
 from .membership import Membership, spread
@@ -175,9 +175,9 @@ class _MemoryReader(Reader):
                         self._attach(hub, inbox)
                     found = hub.take(wanted.queues, start, limit)
                     if found is not None and found[0] in wanted.inboxes:
-                        deliveries = self._spread(hub, *found, limit)
-                        if deliveries:
-                            return deliveries
+                        spread_out = self._spread(hub, *found, limit)
+                        if spread_out:
+                            return spread_out
                         continue  # there were only notes
                     if found is None and until != 0.0:
                         notified.clear()
@@ -186,7 +186,7 @@ class _MemoryReader(Reader):
                         due = hub.next_due(wanted.queues)
                 if found is not None:
                     queue, now, elements = found
-                    return [Delivery(queue, queue, element, now) for element in elements]
+                    return deliveries(layer, queue, elements, now)
                 if until == 0.0:
                     break
                 try:
@@ -215,10 +215,10 @@ class _MemoryReader(Reader):
         This happens under the lock: with several threads at one inbox, its notes must be applied in order.
         """
         taken = self._layer._memberships[inbox].apply(elements, lambda: hub.store.groups.snapshot(inbox))
-        deliveries, rest = spread(inbox, taken, limit, now)
+        spread_out, rest = spread(inbox, taken, limit, now)
         if rest:
             hub.store.queues.put_back(inbox, rest)
-        return deliveries
+        return spread_out
 
 
 class _MemoryInbox(Inbox):

@@ -28,6 +28,8 @@ class Options:
         capacity: Messages a channel holds; None: 1 000, inboxes 10 000.
         channel_capacity: Pattern → capacity; the first that matches wins; in a str only `*` is special.
         channel_expiry: Pattern → expiry in seconds, likewise.
+        durable: Patterns of durable channels, or pattern → whether they are, or for how many seconds a message is left
+            to who took it (True: 30). Only `*` is special. They become those of all who use the same place.
         max_size: Bytes a packed message may have.
         drop_rate: The part of all sends that are lost, from 0 to 1: for finding out what a program does then.
         encryption_keys: Must be empty: no engine of this version encrypts, and none may seem to.
@@ -38,6 +40,7 @@ class Options:
     capacity: int | None = None
     channel_capacity: Any = None
     channel_expiry: Any = None
+    durable: Any = None
     max_size: int = MAX_SIZE
     drop_rate: float = 0.0
     encryption_keys: Sequence[str | bytes] = ()
@@ -61,6 +64,24 @@ class Options:
                     raise ValueError(f"drop_rate must be between 0 and 1, not {value!r}")
             elif value <= 0:
                 raise ValueError(f"{name} must be above 0, not {value!r}")
+
+    @property
+    def durable_patterns(self) -> dict[str, float]:
+        """Pattern → visibility timeout in seconds; 0: not durable.
+
+        Raises:
+            ValueError: This is nothing of the kind.
+        """
+        given = self.durable or {}
+        pairs = given.items() if isinstance(given, Mapping) else [(pattern, True) for pattern in given]
+        patterns = {}
+        for pattern, value in pairs:
+            if not isinstance(pattern, str) or not 0 < len(pattern) <= _MAX_PATTERN:
+                raise ValueError(f"durable: a pattern is a str of 1 to {_MAX_PATTERN} characters, not {pattern!r:.100}")
+            if not isinstance(value, (bool, int, float)) or not 0 <= value <= _MAX_VISIBILITY:
+                raise ValueError(f"durable: {pattern!r} needs true, false or seconds up to a day, not {value!r:.100}")
+            patterns[pattern] = VISIBILITY if value is True else float(value)
+        return patterns
 
     @property
     def plain_capacity(self) -> int:
@@ -128,11 +149,15 @@ def _read(name: str, text: str, url: str) -> Any:
             number = int if name == "channel_capacity" else float
             pairs = (part.rpartition(":") for part in text.split(","))
             return [(pattern, number(value)) for pattern, _, value in pairs]
+        if name == "durable":
+            parts = [part.partition(":") for part in text.split(",")]
+            return {pattern: float(value) if colon else True for pattern, colon, value in parts}
         if name in ("capacity", "max_size"):
             return int(text)
         if name in ("expiry", "group_expiry", "drop_rate"):
             return float(text)
     except ValueError:
-        example = "email.*:5000,http.request:200" if name.startswith("channel_") else "a number"
+        examples = {"channel_capacity": "email.*:5000,http.request:200", "channel_expiry": "email.*:60,http.request:5"}
+        example = examples.get(name, "jobs.*,mails.*:60" if name == "durable" else "a number")
         raise ValueError(f"{shown(url)}: {name}={text} cannot be read; expected {example}") from None
     return text

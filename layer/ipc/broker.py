@@ -216,7 +216,7 @@ class Broker:
         if name == "send_group":
             self.store.groups.dropped += 1
             return True
-        kind = ChannelFull if name == "put" else LayerError
+        kind = ChannelFull if name in ("put", "put_durable") else LayerError
         raise kind(f"the bus is full: it holds {self._memory >> 20} MiB, its limit")
 
     # what the above is made of

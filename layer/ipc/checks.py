@@ -24,6 +24,7 @@ _MAYBE_STR, _MAYBE_BYTES, _MAYBE_INT = _STR | _NONE, _BYTES | _NONE, _INT | _NON
 
 _MAX_TEXT = 255  # characters of a name or a key
 _MAX_LONG_TEXT = 16 * 1024  # of a dead letter's reason and traceback
+_MAX_PATTERNS = 1000  # of durable channels, in one call
 _MAX_QUEUES = 4096  # that one TAKE may name
 
 Check = Callable[[Any], bool]
@@ -55,6 +56,23 @@ def _excluded(names: Any) -> bool:
 
 def _channels(channels: Any) -> bool:
     return all(type(name) is str and type(ordered) is bool for name, ordered in channels.items())
+
+
+def _patterns(patterns: Any) -> bool:
+    return len(patterns) <= _MAX_PATTERNS and all(
+        type(pattern) is str and len(pattern) <= _MAX_TEXT and type(seconds) in _NUMBER and seconds >= 0
+        for pattern, seconds in patterns.items()
+    )
+
+
+def _plain(queue: Any) -> bool:
+    return len(queue) <= _MAX_TEXT and "!" not in queue and "?" not in queue
+
+
+def _taken(taken: Any) -> bool:
+    return all(
+        type(each) is tuple and len(each) == 2 and type(each[0]) is str and type(each[1]) is int for each in taken
+    )
 
 
 def _any_text(text: Any) -> bool:
@@ -128,6 +146,17 @@ _FORMS: dict[str, _Form] = {
     "listeners": _Form(),
     "dead_letter": _Form(_STR, _STR, _BYTES, _STR, _STR, _INT, looks={3: _any_text, 4: _any_text}, stores=True),
     "dead_letters": _Form(),
+    "dead_letter_of": _Form(_STR),
+    "dead_letter_drop": _Form(_STR),
+    "agree": _Form(_DICT, looks={0: _patterns}, stores=True),
+    "put_durable": _Form(
+        _STR, _STR, _BYTES, _NUMBER, _INT, _MAYBE_INT, _NUMBER, _MAYBE_STR, _MAYBE_STR, _NUMBER, _NUMBER,
+        looks={0: _plain}, stores=True,
+    ),
+    "ack": _Form(_STR, _STR, _INT),
+    "nack": _Form(_STR, _STR, _INT, _NUMBER),
+    "extend": _Form(_STR, _STR, _INT, _NUMBER),
+    "put_back_durable": _Form(_STR, _TUPLE, looks={1: _taken}),
     "flush": _Form(),
     "heard": _Form(),
 }  # fmt: skip

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from weakref import WeakSet
 
 from ..base import Layer
-from ..calls import Call
+from ..calls import Call, lost
 from ..errors import LayerUnavailable
 from ..inbox import Callbacks, Inbox
 from ..options import from_mapping
@@ -99,9 +99,13 @@ class IpcLayer(Layer):
 
     def _run(self, calls: Sequence[Call]) -> list[Any]:
         try:
-            return self._pool.run(calls) if calls else []
+            outcomes = self._pool.run(calls) if calls else []
         except LayerUnavailable as error:
             return [error] * len(calls)
+        return [
+            lost((call,), outcome)[0] if isinstance(outcome, LayerUnavailable) else outcome
+            for call, outcome in zip(calls, outcomes, strict=True)
+        ]
 
     def _make_inbox(self, name: str, loop: AbstractEventLoop, callbacks: Callbacks, lasting: bool) -> Inbox:
         inbox = IpcInbox(self, name, loop, callbacks, lasting)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import finalize
 
 from ..calls import Call
-from ..delivery import Delivery
+from ..delivery import Delivery, deliveries
 from ..errors import LayerUnavailable
 from ..reader import Reader, Wanted
 from . import frames
@@ -190,12 +190,14 @@ class IpcReader(Reader):
         assert answered == number, "one answer for each TAKE"
         if queue.endswith("!"):
             return [Delivery(queue, queue + element[3], element, now) for element in elements]
-        return [Delivery(queue, queue, element, now) for element in elements]
+        return deliveries(self._layer, queue, elements, now)
 
-    def _put_back(self, connection: Connection, deliveries: list[Delivery]) -> None:
-        if deliveries:
-            elements = tuple(delivery._element for delivery in deliveries)
-            connection.run([("put_back", (deliveries[0]._queue, elements))])
+    def _put_back(self, connection: Connection, late: list[Delivery]) -> None:
+        if late and late[0].id is not None:
+            taken = tuple((delivery.id, delivery.tries) for delivery in late)
+            connection.run([("put_back_durable", (late[0]._queue, taken))])
+        elif late:
+            connection.run([("put_back", (late[0]._queue, tuple(delivery._element for delivery in late)))])
 
     def _quiet(self) -> None:
         self._woken = False

@@ -13,7 +13,8 @@ from hiredis import ReplyError
 from ..calls import Call, lost
 from ..errors import ChannelFull, LayerError, LayerUnavailable
 from ..membership import Snapshot
-from ..store.letters import AGE, BYTES, ENTRIES
+from ..store.durable import disagreement
+from ..store.letters import AGE
 from ..store.listeners import HEARD, LEASE
 from .elements import decode, encode, message_tail
 from .keys import Keys
@@ -37,11 +38,13 @@ class Taken(NamedTuple):
         place: Which of the queues that was; None: all are empty.
         elements: As they stand in Redis.
         snapshots: Which queue → what its new reader has to begin from, where it is an inbox.
+        marks: (id, tries) of each of the elements, where that queue is a durable one; else None.
     """
 
     place: int | None
     elements: list[bytes]
     snapshots: dict[int, Snapshot]
+    marks: list[tuple[int, int]] | None = None
 
 
 class Plan:
@@ -122,6 +125,14 @@ class Commands:
             "listeners": self._listeners,
             "dead_letter": self._dead_letter,
             "dead_letters": self._dead_letters,
+            "dead_letter_of": self._dead_letter_of,
+            "dead_letter_drop": self._dead_letter_drop,
+            "agree": self._agree,
+            "put_durable": self._put_durable,
+            "ack": self._ack,
+            "nack": self._settle("nack"),
+            "extend": self._settle("extend"),
+            "put_back_durable": self._put_back_durable,
             "flush": self._flush,
             "account": self._account,
             "promote": self._promote,
@@ -223,15 +234,19 @@ class Commands:
 
     def _purge(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         keys = self.keys
-        touched = [keys.list(args[0]), keys.books(args[0]), *keys.delayed(args[0]), keys.due]
-        return self._script("purge", touched, args[0]), int
+        queue = args[0]
+        touched = [
+            keys.list(queue), keys.books(queue), *keys.delayed(queue), *keys.durables(queue),
+            *keys.durable_delayed(queue), keys.due, keys.later,
+        ]  # fmt: skip
+        return self._script("purge", touched, queue), int
 
     def _account(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         inbox, messages, size = args
         return ("EVALSHA", SHA["account"], 1, self.keys.books(inbox), messages, size), _nothing
 
     def _promote(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
-        keys = [self.keys.due, self.keys.wake, self.keys.leases]
+        keys = [self.keys.due, self.keys.wake, self.keys.leases, self.keys.later]
         return self._script("promote", keys), lambda reply: None if reply < 0 else reply / 1000
 
     # groups
@@ -320,10 +335,53 @@ class Commands:
         id, *letter = args
         keys = [self.keys.dead, self.keys.letters, self.keys.totals]
         packed = msgpack.packb(letter, unicode_errors="surrogatepass")
-        return ("EVALSHA", SHA["dead_letter"], len(keys), *keys, id, packed, ENTRIES, BYTES, AGE), lambda reply: id
+        return self._script("dead_letter", keys, id, packed), lambda reply: id
 
     def _dead_letters(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
-        return ("EVALSHA", SHA["dead_letters"], 2, self.keys.dead, self.keys.letters, AGE), _letters
+        return ("EVALSHA", SHA["dead_letters"], 2, self.keys.dead, self.keys.letters, AGE, ""), _letters
+
+    def _dead_letter_of(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
+        command = ("EVALSHA", SHA["dead_letters"], 2, self.keys.dead, self.keys.letters, AGE, _utf8(args[0]))
+        return command, lambda reply: next(iter(_letters(reply)), None)
+
+    def _dead_letter_drop(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
+        keys = [self.keys.dead, self.keys.letters, self.keys.totals]
+        return self._script("dead_letter_drop", keys, _utf8(args[0])), bool
+
+    # durable channels
+
+    def _agree(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
+        described = [part for pattern, seconds in args[0].items() for part in (_utf8(pattern), repr(float(seconds)))]
+        return ("EVALSHA", SHA["agree"], 1, self.keys.durable, *described), _agreed
+
+    def _put_durable(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
+        queue, local, body, expiry, capacity, _, delay, key, once, window, _ = args
+        keys = self.keys
+        touched = [
+            keys.durables(queue)[0], keys.books(queue), *keys.durable_delayed(queue), keys.list(queue),
+            keys.mark(queue, once or ""), keys.later, keys.wake,
+        ]  # fmt: skip
+        command = self._script(
+            "put_durable", touched, queue, expiry, min(capacity, _MOST), delay, _utf8(key or ""),
+            int(once is not None), window, message_tail(local, body),
+        )  # fmt: skip
+        return command, lambda reply: full(queue, reply[0], capacity) if isinstance(reply, list) else reply == 1
+
+    def _ack(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
+        queue, id, _ = args
+        return self._script("ack", self.keys.durables(queue), queue, id), bool
+
+    def _settle(self, name: str) -> Callable[[tuple[Any, ...]], tuple[Command, _Decode]]:
+        def make(args: tuple[Any, ...]) -> tuple[Command, _Decode]:
+            touched = [*self.keys.durables(args[0]), self.keys.later, self.keys.wake]
+            return self._script(name, touched, *args), bool
+
+        return make
+
+    def _put_back_durable(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
+        queue, taken = args
+        touched = [*self.keys.durables(queue), self.keys.later, self.keys.wake]
+        return self._script("put_back_durable", touched, queue, *(part for each in taken for part in each)), _nothing
 
     def _channel_statistics(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         return self._script("statistics", (), args[0]), lambda reply: _statistics(reply[0][0])
@@ -359,7 +417,7 @@ def full(queue: str, depth: int, capacity: int) -> ChannelFull:
 def _refused(error: ReplyError, call: Call) -> Exception:
     text = str(error)
     if text.startswith("OOM"):
-        if call[0] == "put":
+        if call[0] in ("put", "put_durable"):
             return ChannelFull("Redis is out of memory: it has reached its maxmemory")
         return LayerUnavailable("Redis is out of memory: it has reached its maxmemory")
     if text.startswith(("MISCONF", "NOREPLICAS")):
@@ -411,8 +469,19 @@ def _snapshot(reply: Any) -> Snapshot:
 
 
 def _taken(reply: Any) -> Taken:
-    number, elements, snapshots = reply
-    return Taken(number - 1 if number else None, elements, {place - 1: _snapshot(each) for place, each in snapshots})
+    number, elements, snapshots, durable = reply
+    marks = None
+    if durable:
+        marks = [(int(id), tries) for id, tries in zip(elements[::3], elements[1::3], strict=True)]
+        elements = elements[2::3]
+    found = {place - 1: _snapshot(each) for place, each in snapshots}
+    return Taken(number - 1 if number else None, elements, found, marks)
+
+
+def _agreed(reply: Any) -> dict[str, float] | LayerError:
+    kind, *rest = reply
+    pairs = [(_text(pattern), float(seconds)) for pattern, seconds in _pairs(rest)]
+    return dict(pairs) if kind == b"known" else disagreement(*pairs[0], *pairs[1])
 
 
 def _renewed(reply: Any) -> tuple[bool, Mapping[str, tuple[bool, float]], float]:

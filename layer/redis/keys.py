@@ -12,7 +12,19 @@ class Keys:
         self.prefix = (prefix + ":").encode()
         # What a pattern of SCAN has to look like, to mean just this prefix
         self.pattern = "".join("\\" + sign if sign in "*?[]\\^-" else sign for sign in prefix + ":").encode()
-        for name in ("due", "wake", "leases", "listeners", "alive", "heard", "dead", "letters", "totals"):
+        for name in (
+            "due",
+            "wake",
+            "leases",
+            "listeners",
+            "alive",
+            "heard",
+            "dead",
+            "letters",
+            "totals",
+            "later",
+            "durable",
+        ):
             setattr(self, name, self.prefix + name.encode())
 
     due: bytes
@@ -24,6 +36,8 @@ class Keys:
     dead: bytes
     letters: bytes
     totals: bytes
+    later: bytes
+    durable: bytes
 
     def list(self, queue: str) -> bytes:
         """Return the key of a queue's elements."""
@@ -37,6 +51,17 @@ class Keys:
         """Return the keys of a queue's delayed messages: when they are due, and what they are."""
         name = queue.encode()
         return b"%bz:{%b}" % (self.prefix, name), b"%bd:{%b}" % (self.prefix, name)
+
+    def durables(self, queue: str) -> tuple[bytes, bytes, bytes, bytes]:
+        """Return the keys of a durable queue: its stream, what is taken, what comes again, how often it was lost."""
+        name = queue.encode()
+        stream, taken, again, lapses = (b"%b%b:{%b}" % (self.prefix, kind, name) for kind in (b"x", b"v", b"r", b"l"))
+        return stream, taken, again, lapses
+
+    def durable_delayed(self, queue: str) -> tuple[bytes, bytes]:
+        """Return the keys of a durable queue's delayed messages, as `delayed` does of a plain one's."""
+        name = queue.encode()
+        return b"%by:{%b}" % (self.prefix, name), b"%be:{%b}" % (self.prefix, name)
 
     def mark(self, queue: str, once: str) -> bytes:
         """Return the key that tells that something was sent to a queue."""

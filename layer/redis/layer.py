@@ -17,7 +17,7 @@ from ..base import Layer
 from ..calls import Call
 from ..errors import LayerError, LayerUnavailable
 from ..inbox import Callbacks, Inbox
-from ..options import from_mapping
+from ..options import VISIBILITY, from_mapping
 from ..reader import Reader
 from ..store.element import Element
 from .address import Where
@@ -178,11 +178,24 @@ class RedisLayer(Layer):
             log.debug("a wait goes on to its end: %s", error)
 
     def room_of(self, queue: str) -> tuple[Any, Any]:
-        """Return capacity and most bytes of an inbox, as a script takes them; nothing for any other queue."""
-        if not queue.endswith("!"):
-            return "", ""
-        address = self._calls._find(queue)[0]
-        return address.capacity, address.max_bytes
+        """Return what take.lua wants to know of a queue.
+
+        Of an inbox capacity and most bytes; of a durable channel nothing and its visibility timeout; else nothing.
+        """
+        if queue.endswith("!"):
+            address = self._calls._find(queue)[0]
+            return address.capacity, address.max_bytes
+        return "", self.visibility(queue) or ""
+
+    def visibility(self, queue: str) -> float:
+        """Return a durable channel's visibility timeout in seconds; 0 for any other queue."""
+        return 0.0 if "?" in queue else self._calls.limits.find(queue)[0].visibility
+
+    def learn(self, queue: str) -> float:
+        """Ask anew which channels are durable, since this one is; return its visibility timeout."""
+        self._calls.limits.settle = self.agree
+        self.agree()
+        return self.visibility(queue) or VISIBILITY
 
     def decode(self, queue: str, elements: Iterable[bytes]) -> list[Element]:
         """Return elements as the store knows them; what is none is dropped, with a line in the log."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from ..delivery import Delivery
+from ..delivery import Delivery, deliveries
 from ..errors import LayerUnavailable
 from ..membership import Membership, spread
 from ..reader import Reader, Wanted
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 BLOCK = 5.0  # seconds of one wait within Redis
 _GRACE = 3.0  # seconds by which its end may be late
 _SHORTEST = 0.001  # seconds: to Redis, none at all would be for ever
+_TOKEN = b""  # in the list of a durable channel: there is something
 _REMEMBERED = 64
 _UNTAKEN = 86_400_000  # milliseconds that a list lives in which nothing but this was, if nobody comes to take it
 
@@ -148,9 +149,9 @@ class RedisReader(Reader):
             if commands:
                 sent(connection.read(len(commands)))
                 commands = []
-            deliveries = self._pulled(self._wait(connection, left), connection)
-            if deliveries or self._was_woken():
-                return deliveries
+            found = self._pulled(self._wait(connection, left), connection, limit)
+            if found or self._was_woken():
+                return found
 
     def _wait(self, connection: Connection, seconds: float) -> Any:
         """Return what a BLMPOP brings that is under way. When woken, have Redis end it; what it took still comes."""
@@ -158,13 +159,22 @@ class RedisReader(Reader):
             self._layer.unblock(connection.hello.client_id)
         return answer(connection.read(1)[0])
 
-    def _pulled(self, reply: Any, connection: Connection) -> list[Delivery]:
+    def _pulled(self, reply: Any, connection: Connection, limit: int) -> list[Delivery]:
         pulled = self._commands.pulled(reply)
         if pulled is None:
             return []
         queue, raw = pulled
         now = time.monotonic() + connection.hello.offset
+        if _TOKEN in raw:
+            rest = [each for each in raw if each != _TOKEN]
+            return self._pulled((reply[0], rest), connection, limit) + self._redeemed(connection, queue, limit)
         return [Delivery(queue, queue, element, now) for element in self._layer.decode(queue, raw) if element[0] > now]
+
+    def _redeemed(self, connection: Connection, queue: str, limit: int) -> list[Delivery]:
+        """Return what there is in a durable channel, whose token was taken."""
+        layer = self._layer
+        place = (queue, "", layer.visibility(queue) or layer.learn(queue))
+        return self._opened((queue,), self._script(connection, [place], limit), limit, connection)
 
     # by script
 
@@ -174,10 +184,10 @@ class RedisReader(Reader):
         until = None if timeout is None else time.monotonic() + timeout
         queues = wanted.queues[start:] + wanted.queues[:start]
         while True:
-            deliveries = self._look(connection, queues, limit, bool(wanted.inboxes))
+            found = self._look(connection, queues, limit, bool(wanted.inboxes))
             left = BLOCK if until is None else min(BLOCK, until - time.monotonic())
-            if deliveries or left <= 0 or self._was_woken():
-                return deliveries
+            if found or left <= 0 or self._was_woken():
+                return found
             self._layer.mover.start()
             keys = tuple(map(self._commands.keys.list, queues))
             connection.write([pull_keys(keys, max(left, _SHORTEST), 1)])
@@ -193,17 +203,19 @@ class RedisReader(Reader):
             if inboxes:
                 # With several threads at one inbox, its notes must be applied in the order in which they were taken.
                 with self._layer.opening:
-                    taken = self._script(connection, queues, limit)
-                    deliveries = self._opened(queues, taken, limit, connection)
+                    taken = self._script(connection, self._places(queues), limit)
+                    found = self._opened(queues, taken, limit, connection)
             else:
-                taken = self._script(connection, queues, limit)
-                deliveries = self._opened(queues, taken, limit, connection)
-            if deliveries or taken.place is None:
-                return deliveries
+                taken = self._script(connection, self._places(queues), limit)
+                found = self._opened(queues, taken, limit, connection)
+            if found or taken.place is None:
+                return found
 
-    def _script(self, connection: Connection, queues: tuple[str, ...], limit: int) -> Taken:
+    def _places(self, queues: tuple[str, ...]) -> list[tuple[str, Any, Any]]:
+        return [(queue, *self._layer.room_of(queue)) for queue in queues]
+
+    def _script(self, connection: Connection, places: Sequence[tuple[str, Any, Any]], limit: int) -> Taken:
         layer = self._layer
-        places = [(queue, *layer.room_of(queue)) for queue in queues]
         plan = self._commands.plan([("take", (places, limit, layer.group_expiry, layer._holder))])
         taken = plan.outcomes(connection.run(plan.commands))[0]
         if isinstance(taken, Exception):
@@ -218,15 +230,19 @@ class RedisReader(Reader):
             return []
         queue = queues[taken.place]
         now = time.monotonic() + connection.hello.offset
+        if taken.marks is not None:
+            marked = zip(taken.elements, taken.marks, strict=True)
+            elements = [(*each[:5], mark) for raw, mark in marked for each in layer.decode(queue, (raw,))]
+            return deliveries(layer, queue, elements, now)
         elements = layer.decode(queue, taken.elements)
         if not queue.endswith("!"):
-            return [Delivery(queue, queue, element, now) for element in elements]
+            return deliveries(layer, queue, elements, now)
         membership = layer._memberships[queue]
         opened = membership.apply(elements, lambda: layer._call(("snapshot", (queue,))))
-        deliveries, rest = spread(queue, opened, limit, now)
+        spread_out, rest = spread(queue, opened, limit, now)
         if rest:
             layer._call(("put_back", (queue, rest)))
-        return deliveries
+        return spread_out
 
 
 def _nothing(outcomes: Sequence[Any]) -> None:

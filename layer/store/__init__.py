@@ -10,6 +10,7 @@ from collections.abc import Callable, Container
 from typing import Any
 
 from .agenda import Agenda
+from .durable import Durables
 from .groups import Groups
 from .letters import Letters
 from .listeners import Listeners
@@ -42,6 +43,7 @@ class Store:
         self.groups = Groups(clock, self.agenda, self.queues)
         self.state = State(clock, self.agenda)
         self.letters = Letters(clock, wall)
+        self.durables = Durables(clock, self.queues, self.letters, wall)
         self.listeners = Listeners(clock)
         self.calls: dict[str, Callable[..., Any]] = {
             "put": self.queues.put,
@@ -70,6 +72,14 @@ class Store:
             "listeners": self.listeners.all,
             "dead_letter": self.letters.add,
             "dead_letters": self.letters.all,
+            "dead_letter_of": self.letters.find,
+            "dead_letter_drop": self.letters.drop,
+            "agree": self.durables.agree,
+            "put_durable": self.durables.put,
+            "ack": self.durables.acknowledge,
+            "nack": self.durables.give_back,
+            "extend": self.durables.extend,
+            "put_back_durable": self.durables.put_back,
             "flush": self.flush,
         }
 

@@ -1,6 +1,5 @@
 """Dead letters: what nobody will repeat, kept for a person to look at."""
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -33,7 +32,7 @@ class Letters:
     def __init__(self, clock: Callable[[], float], wall: Callable[[], float]) -> None:
         self._clock = clock
         self._wall = wall
-        self._letters: deque[Letter] = deque()
+        self._letters: dict[str, Letter] = {}  # in the order in which they came
         self._bytes = 0
         self.dropped = 0
 
@@ -41,20 +40,35 @@ class Letters:
         return len(self._letters)
 
     def add(self, id: str, channel: str, body: bytes, reason: str, traceback: str, tries: int) -> str:
-        """Keep a letter; return its id."""
+        """Keep a letter; return its id. Kept once more, it is the same one."""
         now = self._clock()
         letter = Letter(now, id, channel, body, reason, traceback, tries, self._wall())
-        self._letters.append(letter)
+        self.drop(id)
+        self._letters[id] = letter
         self._bytes += letter.size()
         while len(self._letters) > ENTRIES or (self._bytes > BYTES and len(self._letters) > 1):
-            self._drop()
+            self._drop_first()
         self._forget(now)
         return id
 
     def all(self) -> list[tuple[Any, ...]]:
         """Return all letters, oldest first: (id, channel, body, reason, traceback, tries, time)."""
         self._forget(self._clock())
-        return [tuple(letter[1:]) for letter in self._letters]
+        return [tuple(letter[1:]) for letter in self._letters.values()]
+
+    def find(self, id: str) -> tuple[Any, ...] | None:
+        """Return one letter as `all` does; None if there is none of this id."""
+        self._forget(self._clock())
+        letter = self._letters.get(id)
+        return None if letter is None else tuple(letter[1:])
+
+    def drop(self, id: str) -> bool:
+        """Drop one letter; False if there was none of this id."""
+        letter = self._letters.pop(id, None)
+        if letter is None:
+            return False
+        self._bytes -= letter.size()
+        return True
 
     def size(self) -> int:
         """Return about how many bytes the letters take."""
@@ -66,9 +80,9 @@ class Letters:
         self._bytes = 0
 
     def _forget(self, now: float) -> None:
-        while self._letters and self._letters[0].kept <= now - AGE:
-            self._drop()
+        while self._letters and next(iter(self._letters.values())).kept <= now - AGE:
+            self._drop_first()
 
-    def _drop(self) -> None:
-        self._bytes -= self._letters.popleft().size()
+    def _drop_first(self) -> None:
+        self.drop(next(iter(self._letters)))
         self.dropped += 1

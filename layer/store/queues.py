@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import ChannelFull
 from .agenda import Agenda
+from .durable import DurableQueue, elements_of
 from .element import CREDIT, MESSAGE, Element
 from .meter import Meter
 from .queue import Queue
@@ -117,7 +118,7 @@ class Queues:
         queue.sent.count += 1
         self.balance += 1
         if once is not None:
-            self._mark((name, once), now + window)
+            self.mark((name, once), now + window)
         if name in self._watched:
             self._notify(name)
         return True
@@ -220,6 +221,31 @@ class Queues:
             queue.deadline = now + queue.life
         if name in self._watched:
             self._notify(name)
+
+    def durable(self, name: str, make: Callable[[str, Meter, Meter], DurableQueue]) -> DurableQueue:
+        """Return a queue as a durable one, made so if it was none: what is in it becomes durable."""
+        queue = self._queues.get(name)
+        if isinstance(queue, DurableQueue):
+            return queue
+        if queue is None:
+            queue = self._open(name, self._clock())
+        durable = self._queues[name] = make(name, queue.sent, queue.full)
+        elements, delayed = elements_of(queue)
+        for element in elements:
+            durable.append(element)
+        for due, _, key, element, capacity in delayed:
+            durable.delay(due, key, element, capacity)
+        return durable
+
+    def find_durable(self, name: str) -> DurableQueue | None:
+        """Return a durable queue, if there is one of this name."""
+        queue = self._queues.get(name)
+        return queue if isinstance(queue, DurableQueue) else None
+
+    def returned(self, queue: DurableQueue) -> None:
+        """Tell who waits for a queue that something was given back."""
+        if queue.name in self._watched:
+            self._notify(queue.name)
 
     def ready(self, name: str) -> bool:
         """Tell whether something can be taken from a queue."""
@@ -346,7 +372,8 @@ class Queues:
                 return True
         return False
 
-    def _mark(self, mark: tuple[str, str], until: float) -> None:
+    def mark(self, mark: tuple[str, str], until: float) -> None:
+        """Remember that something was sent `once`: (queue, key)."""
         if mark not in self._once:
             self._agenda.add(until, self._forget_mark, mark)
         self._once[mark] = until

@@ -1,10 +1,15 @@
 #!lua flags=no-writes
--- Tell all dead letters, oldest first; dead_letter.lua has the data model.
--- KEYS: dead, letters.  ARGV: seconds they are kept.  Returns {id, Unix seconds as text, packed letter, …}.
+-- Tell all dead letters, oldest first, or one; _letters.lua has the data model.
+-- KEYS: dead, letters.  ARGV: seconds they are kept, id or "".  Returns {id, Unix seconds as text, packed letter, …}.
 local call = redis.call
-local now = tonumber(call('TIME')[1])
-local result = {}
-local ids = call('ZRANGEBYSCORE', KEYS[1], now - tonumber(ARGV[1]), '+inf', 'WITHSCORES')
+local oldest = tonumber(call('TIME')[1]) - tonumber(ARGV[1])
+local result, ids = {}, nil
+if ARGV[2] == '' then
+  ids = call('ZRANGEBYSCORE', KEYS[1], oldest, '+inf', 'WITHSCORES')
+else
+  local at = call('ZSCORE', KEYS[1], ARGV[2])
+  ids = at and tonumber(at) >= oldest and {ARGV[2], at} or {}
+end
 for i = 1, #ids, 2 do
   local letter = call('HGET', KEYS[2], ids[i])
   if letter then

@@ -4,7 +4,7 @@
 -- KEYS: none are known before.  ARGV: P, P as a pattern.
 local now = time()
 local kept = {[P .. 'leases'] = true, [P .. 'listeners'] = true, [P .. 'alive'] = true, [P .. 'heard'] = true,
-  [P .. 'sequence'] = true}
+  [P .. 'sequence'] = true, [P .. 'durable'] = true}
 local cursor = '0'
 repeat
   local found = call('SCAN', cursor, 'MATCH', ARGV[2] .. '*', 'COUNT', 1000)

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- uses _queue.lua _group.lua
--- Move what is due anywhere, and forget inboxes that are gone.
--- KEYS: due, wake, leases; the queues are only known from `due`.  ARGV: P.
+-- uses _queue.lua _group.lua _letters.lua _durable.lua _durable_take.lua
+-- Move what is due anywhere, see after durable channels, and forget inboxes that are gone.
+-- KEYS: due, wake, leases, later; the queues are only known from `due`.  ARGV: P.
 -- Returns milliseconds until the next delayed message is due, or -1.
 local now = time()
 for _, name in ipairs(call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 100)) do
@@ -13,12 +13,18 @@ for _, name in ipairs(call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 10
     call('ZADD', KEYS[1], next > now and next or now + 0.1, name)
   end
 end
+for _, name in ipairs(call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0, 100)) do
+  local Q = durable(name)
+  refill(Q, now)
+  lapse(Q, now)
+  look_again(Q, now)
+end
 forget_the_dead(now)
 -- Names of queues of which nothing is left go out of the register, a few at a time.
 for _, name in ipairs(call('SRANDMEMBER', P .. 'queues', 10)) do
-  local Q = queue(name)
-  if call('EXISTS', Q.m, Q.q, Q.z) == 0 then call('SREM', P .. 'queues', name) end
+  local Q, D = queue(name), durable(name)
+  if call('EXISTS', Q.m, Q.q, Q.z, D.x, D.z) == 0 then call('SREM', P .. 'queues', name) end
 end
-local first = call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-if not first[1] then return -1 end
-return math.max(0, milliseconds(tonumber(first[2]) - now))
+local next = math.min(score(KEYS[1]), score(KEYS[4]))
+if next == math.huge then return -1 end
+return math.max(0, milliseconds(next - now))

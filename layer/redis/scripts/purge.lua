@@ -1,11 +1,14 @@
 #!lua flags=allow-oom
--- uses _queue.lua
--- Drop all messages of a queue; notes stay.  KEYS: q, m, z, d of the queue, due.  ARGV: P, name.  Returns how many.
+-- uses _queue.lua _durable.lua
+-- Drop all messages of a queue; notes stay.  KEYS: q, m, z, d, x, v, r, l, y, e of the queue, due, later.  ARGV: P, name.  Returns how many.
 local Q = queue(ARGV[2])
 local now = time()
 promote(Q, now)
 trim(Q, now)
-local dropped = length(Q) + call('ZCARD', Q.z)
+local D = durable(ARGV[2])
+refill(D, now)
+forget_expired(D, now)
+local dropped = length(Q) + call('ZCARD', Q.z) + pending(D)
 local notes = {}
 if Q.inbox then
   for _, element in ipairs(call('LRANGE', Q.q, 0, -1)) do
@@ -13,8 +16,9 @@ if Q.inbox then
   end
   call('HSET', Q.m, 'u', 0, 's', 0)
 end
-call('DEL', Q.q, Q.z, Q.d)
-call('ZREM', KEYS[5], Q.name)
+call('DEL', Q.q, Q.z, Q.d, D.x, D.v, D.r, D.l, D.z, D.d)
+call('ZREM', KEYS[11], Q.name)
+call('ZREM', KEYS[12], Q.name)
 for i = 1, #notes, 1000 do
   call('RPUSH', Q.q, unpack(notes, i, math.min(i + 999, #notes)))
 end

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- uses _queue.lua
+-- uses _queue.lua _letters.lua _durable.lua _durable_take.lua
 -- Tell counts of queues.  KEYS: none are known before.  ARGV: P, queues; none: all that are registered.
 -- Returns {for each queue {sent, sent a second, pending, greatest age, refused, refused a second}, {copies of group
 -- messages that were dropped, dead letters that were dropped}}, numbers as text.
@@ -11,6 +11,15 @@ for _, name in ipairs(names) do
   local Q = queue(name)
   promote(Q, now)
   trim(Q, now)
+  local D = durable(name)
+  local waiting = length(Q) + call('ZCARD', Q.z)
+  if pending(D) > 0 then
+    refill(D, now)
+    lapse(D, now)
+    forget_expired(D, now)
+    waiting = waiting + pending(D)
+    look_again(D, now) -- the token may have gone with what has expired
+  end
   local fields = call('HMGET', Q.m, 'n', 'f', 'a', 'r')
   local sent_, full = tonumber(fields[1]) or 0, tonumber(fields[2]) or 0
   local age = 0
@@ -21,6 +30,11 @@ for _, name in ipairs(names) do
       break
     end
   end
+  local oldest = call('XRANGE', D.x, '-', '+', 'COUNT', 1)[1]
+  if oldest then
+    local _, queued = struct.unpack('>dd', oldest[2][2])
+    age = math.max(age, now - queued)
+  end
   -- A rate covers at least ten seconds, once that many have passed; see layer/store/meter.py.
   local began = tonumber(fields[3]) or now
   local marks = fields[4] and cmsgpack.unpack(fields[4]) or {began, 0, 0, began, 0, 0}
@@ -28,7 +42,7 @@ for _, name in ipairs(names) do
   if fields[1] or fields[2] then call('HSET', Q.m, 'r', cmsgpack.pack(marks)) end
   local span = now - marks[1]
   results[#results + 1] = {
-    tostring(sent_), tostring(span > 0 and (sent_ - marks[2]) / span or 0), tostring(length(Q) + call('ZCARD', Q.z)),
+    tostring(sent_), tostring(span > 0 and (sent_ - marks[2]) / span or 0), tostring(waiting),
     tostring(age), tostring(full), tostring(span > 0 and (full - marks[3]) / span or 0),
   }
   if #names > 1 and not fields[1] and not fields[2] then call('SREM', P .. 'queues', name) end

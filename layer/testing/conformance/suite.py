@@ -2,6 +2,7 @@
 
 from .bodies import Bodies
 from .delays import Delays
+from .durable import Durable
 from .flushes import Flushes
 from .groups import Groups
 from .inboxes import Inboxes
@@ -11,5 +12,5 @@ from .state import State
 from .threads import Threads
 
 
-class LayerConformance(Messages, Queues, Flushes, Delays, Bodies, Groups, Inboxes, State, Threads):
+class LayerConformance(Messages, Queues, Flushes, Delays, Durable, Bodies, Groups, Inboxes, State, Threads):
     """All parts of the suite. Subclass it and set `subject_class`."""

@@ -105,6 +105,9 @@ def test_nothing_is_connected_before_the_first_call() -> None:
             layer.receive(["a"])
         with pytest.raises(LayerUnavailable):
             layer.receive_batch(["a"], 1, None)
+        with pytest.raises(LayerUnavailable):
+            _sent(layer, 2)  # whether the channel is durable was never heard
+        layer._calls.limits.adopt({})
         assert [str(outcome) for outcome in _sent(layer, 2)] != []
 
 
