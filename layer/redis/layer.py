@@ -136,11 +136,15 @@ class RedisLayer(Layer):
         return inbox
 
     def problems(self) -> list[str]:
-        """Return what is wrong with this Redis, a line each: it is away, too old, or may throw away what it holds."""
+        """Return what is wrong with this Redis, a line each: it is away, takes no writes, or may lose what it holds."""
+        plan = self._commands.plan([("promote", ())])  # a write that anybody may make at any time
         try:
-            [memory] = self._pool.run([("INFO", "memory")])
+            memory, *replies = self._pool.run([("INFO", "memory"), *plan.commands])
         except LayerUnavailable as error:
             return [str(error)]
+        [outcome] = plan.outcomes(replies)
+        if isinstance(outcome, LayerError):
+            return [f"{self._address.text}: {outcome}"]
         if isinstance(memory, ReplyError):
             return []  # whoever may not ask need not know
         facts = dict(line.split(":", 1) for line in memory.decode().splitlines() if ":" in line)

@@ -166,6 +166,8 @@ class FaultProxy:
                 both.create_task(self._pass(server_reader, writer, link, False))
         except* OSError:
             link.end(reset=True)
+        except* asyncio.CancelledError:
+            pass  # the proxy ends; a task of asyncio's server must not, by an exception
         finally:
             link.end(reset=False)
             self._links.discard(link)

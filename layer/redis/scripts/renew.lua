@@ -3,6 +3,7 @@
 -- Hold an inbox for longer, and learn what is listened to.  KEYS: none are known before.
 -- ARGV: P, inbox, holder, seconds.
 -- Returns {whether it is still held, time, channel, seconds left, whether in order, …}, times as text.
+-- It needs no memory to speak of, and without it a Redis that is full would forget every server.
 local now = time()
 forget_the_dead(now)
 local Q = inbox(ARGV[2])
