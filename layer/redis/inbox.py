@@ -11,7 +11,8 @@ is pulled, and what was pulled is held.
     a RELOAD note                                    likewise
     the lease was lost, or it is another Redis now   replay: `restore` writes down the members that we hold
 
-Every RENEW seconds, and whenever a connection came up, `_check` asks for all that is needed in one write.
+Every RENEW seconds, whenever a connection came up, and AGAIN seconds after a refusal, `_check` asks for all that is
+needed in one write.
 """
 
 import asyncio
@@ -43,6 +44,7 @@ log = logging.getLogger("trunkline.layer")
 
 LEASE = 15.0
 RENEW = 5.0
+AGAIN = 1.0  # seconds after which Redis is asked anew that has refused something
 _CLOSING = 5.0  # seconds that closing may take
 
 Replies = list[Any] | LayerUnavailable
@@ -270,9 +272,12 @@ class RedisInbox(Inbox):
         self._down(reason)
 
     def _fail(self, reason: str) -> None:
-        """Go down because Redis, though it answers, refuses; `_renew` tries again."""
-        if reason != self._trouble and not self._closed:
-            log.warning("%s: %s; trying again every %g s", self.name, reason, RENEW)
+        """Go down because Redis, though it answers, refuses; `_renew` tries again soon."""
+        if not self._closed:
+            if reason != self._trouble:
+                log.warning("%s: %s; trying again every %g s", self.name, reason, AGAIN)
+            self._timer.cancel()
+            self._timer = self._loop.call_later(AGAIN, self._renew)
         self._trouble = reason
         self._down(reason)
 

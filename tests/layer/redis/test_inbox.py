@@ -22,7 +22,7 @@ from trunkline.layer.options import Options
 from trunkline.layer.packing import pack_message
 from trunkline.layer.redis import inbox as inbox_module
 from trunkline.layer.redis.elements import HEARD, encode
-from trunkline.layer.redis.inbox import RENEW, RedisInbox
+from trunkline.layer.redis.inbox import AGAIN, RENEW, RedisInbox
 from trunkline.layer.store import Store
 from trunkline.layer.store.element import MESSAGE
 
@@ -869,7 +869,7 @@ def test_a_lease_that_somebody_else_holds(place: Place, caplog: pytest.LogCaptur
         place.renew()
         place.renew()
     assert [record.getMessage() for record in caplog.records] == [
-        f"{NAME}: {NAME} is leased by another process; trying again every 5 s"
+        f"{NAME}: {NAME} is leased by another process; trying again every 1 s"
     ]
     outcomes: list[Any] = []
     inbox.send("b", {}, then=outcomes.append)
@@ -889,11 +889,13 @@ def test_a_redis_that_cannot_write_is_an_outage(place: Place, caplog: pytest.Log
     with caplog.at_level(logging.WARNING, "trunkline.layer"):
         place.renew()
         place.renew()
-    assert [record.getMessage() for record in caplog.records] == [f"{NAME}: MISCONF no disk; trying again every 5 s"]
+    assert [record.getMessage() for record in caplog.records] == [f"{NAME}: MISCONF no disk; trying again every 1 s"]
     assert place.told == ["MISCONF no disk"]
+    assert round(place.inbox._timer.when() - place.loop.time()) == AGAIN
     place.redis.answers.clear()
     place.renew()
     assert place.told == ["MISCONF no disk", "up"]
+    assert round(place.inbox._timer.when() - place.loop.time()) == RENEW
 
 
 def test_a_pull_that_is_refused_is_tried_again_with_the_next_renewal(place: Place) -> None:
