@@ -89,7 +89,9 @@ class Place:
                     continue
                 self.take(None)
                 self._backoff = _FIRST_BACKOFF
-            except LayerUnavailable:
+            except LayerUnavailable as error:
+                if error.uncertain:
+                    self.consuming.stats["receives_cut"] += 1
                 self._outage()
             except BaseException:
                 log.exception("a worker thread goes on after an error of its own")

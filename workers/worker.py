@@ -105,8 +105,9 @@ class Worker:
     def stats(self) -> Counter[str]:
         """Counts since the start: messages, failures, unrouted, retried, dropped_full, dead_letters and others.
 
-        Of an outage: `in_doubt`, what was sent and may not have arrived, and `lost_unstarted`, messages that were taken
-        and could not be put back.
+        Of an outage: `in_doubt`, what was sent and may not have arrived; `lost_unstarted`, messages that were taken and
+        could not be put back; `receives_cut`, how often the layer was lost while it was asked for messages, so that one
+        batch may have been on its way.
         """
         total: Counter[str] = Counter()
         for place in self._places:

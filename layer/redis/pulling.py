@@ -29,7 +29,8 @@ class Puller:
         commands: Makes the commands.
         inbox: What to pull.
         heard: Learns which channels are listened to.
-        stats: Counts `expired` and `unreadable` elements.
+        stats: Counts `expired` and `unreadable` elements, and `receives_cut`: how often the connection was lost while
+            it was asked for elements, so that one batch may have been on its way.
         took: Called with the elements that were taken, but for those that have expired.
         woken: Called when delayed messages have to be looked after.
         failed: Called with the reason when Redis refuses to let us pull; `resume` tries again.
@@ -102,6 +103,8 @@ class Puller:
     def _answered(self, replies: list[Any] | LayerUnavailable) -> None:
         self.waiting = False
         if isinstance(replies, LayerUnavailable):
+            if replies.uncertain and not self._stopped:
+                self._stats["receives_cut"] += 1
             return
         reply = replies[-1]
         if isinstance(reply, hiredis.ReplyError):

@@ -129,7 +129,7 @@ def test_an_empty_redis_that_comes_back_has_all_members_again(
     server.sync()
     assert server.numbers() == [(["a", "b"], 1)]
     assert server.layer.receive(["a"]) == (None, None)
-    assert dict(server.inbox.stats) == {"outages": 1, "replays": 1}
+    assert dict(server.inbox.stats) == {"outages": 1, "receives_cut": 1, "replays": 1}
 
 
 def test_members_come_back_after_flushall(open: Callable[..., Server], start_redis: Callable[..., RedisServer]) -> None:
@@ -145,6 +145,26 @@ def test_members_come_back_after_flushall(open: Callable[..., Server], start_red
     server.layer.send_group("g", {"n": 1})
     server.sync()
     assert server.numbers() == [(["a", "b"], 1)]
+    assert server.told == []
+
+
+def test_a_lease_is_renewed_while_memory_is_short(
+    open: Callable[..., Server], start_redis: Callable[..., RedisServer]
+) -> None:
+    redis = start_redis()
+    server = open(redis.url)
+    server.layer.group_add("g", NAME + "a", 7)
+    server.sync()
+    redis.command("CONFIG", "SET", "maxmemory", 1)
+    server.renew()
+    server.layer.announce("worker.1", {"channels": {"http.request": False}})
+    server.wait(lambda: "http.request" in server.inbox.listening())
+    with pytest.raises(ChannelFull):
+        server.layer.send("x", {})
+    redis.command("CONFIG", "SET", "maxmemory", 0)
+    server.layer.send_group("g", {"n": 1})
+    server.sync()
+    assert server.numbers() == [(["a"], 1)]
     assert server.told == []
 
 
