@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
 from .settings import ChannelSettings, Configuration, WorkerSettings
+from .tables import tables_of
 
 _PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or false"}
 _SECTION = re.compile(r"^(?:Args|Attributes):$", re.MULTILINE)
@@ -33,6 +34,10 @@ def reference(tables: Mapping[str, type[Any]]) -> str:
 
 
 def _section(name: str, cls: type[Any]) -> Iterator[str]:
+    named = tables_of(cls)
+    if named is not None:
+        yield from _section(f"{name}.{named[0].metadata['tables']}", named[1])
+        return
     summary = (inspect.getdoc(cls) or "").partition("\n\n")[0]
     yield from (f"## `[{name}]`", "", summary, "")
     yield from _lines(cls, tuple(field.name for field in dataclasses.fields(cls) if field.init))

@@ -25,7 +25,6 @@ DEFAULT_FILE = "trunkline.toml"
 
 # What the documentation of the configuration names and this version does not have.
 NOT_BUILT = {
-    "irc": "IRC server",
     "slack": "Slack server",
     "lmtp": "LMTP server",
     "operations": "status page",
@@ -201,7 +200,7 @@ class _Loading:
                 self.problems.append(f"{place(self._file, name)}: expected a table, [{name}]")
                 return None
             rows = {key: value for key, value in rows.items() if f"{name}.{key}" not in NOT_BUILT}
-        for variable, keys in environment_names(cls, prefix).items():
+        for variable, keys in environment_names(cls, prefix, rows).items():
             value = self._environ.pop(variable, None)
             # Compose files and unit files write an unset TRUNKLINE_LAYER as an empty one.
             if value or (value is not None and name):

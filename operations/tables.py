@@ -4,6 +4,9 @@ A server describes its settings as a dataclass; this module fills it from what a
 gave. It knows types, not servers: `str`, `int`, `float`, `bool`, `Literal`, `list`, `tuple[T, ...]`, `dict[str, T]`,
 `T | None`, other unions, and dataclasses inside. A field's metadata may hold `min` and `max` (both inclusive) for
 numbers; what spans several keys belongs into the dataclass' `__post_init__`, as a ValueError.
+
+A field of type `dict[str, T]` whose metadata holds `tables`, such as {"tables": "NETWORK"}, takes all keys that are no
+other field's: `[irc.libera]` becomes an entry of it.
 """
 
 from __future__ import annotations
@@ -72,6 +75,7 @@ class TableReader:
             where: The table's own place, such as "trunkline.toml: [http]", for what is missing.
         """
         before = len(self.problems)
+        given = _gathered(cls, given, where)
         kinds = typing.get_type_hints(cls)
         fields = {field.name: field for field in _settings_of(cls)}
         values = {}
@@ -114,7 +118,7 @@ class TableReader:
             rows = self._rows(given).items()
             return {key: self._convert(row, get_args(kind)[1]) for key, row in rows}
         if dataclasses.is_dataclass(kind):
-            made = self.table(typing.cast("type[Any]", kind), self._rows(given), given.where)
+            made = self.table(typing.cast("type[Any]", kind), self._rows(given), inner(given.where))
             if made is None:
                 raise _Wrong
             return made
@@ -233,19 +237,51 @@ def nearest(key: str, valid: Iterable[str]) -> str:
     return f"did you mean {names[close[0]]}?" if close else f"what can stand here: {', '.join(names.values())}"
 
 
-def environment_names(cls: type[Any], prefix: str) -> dict[str, tuple[str, ...]]:
-    """Return the environment variables that set a dataclass' fields, each with the keys that lead to its field."""
+def tables_of(cls: type[Any]) -> tuple[dataclasses.Field[Any], type[Any]] | None:
+    """Return a dataclass' field whose entries are tables that a user names, and their dataclass; None: it has none."""
+    for field in _settings_of(cls):
+        if "tables" in field.metadata:
+            return field, get_args(typing.get_type_hints(cls)[field.name])[1]
+    return None
+
+
+def environment_names(cls: type[Any], prefix: str, rows: Iterable[str] = ()) -> dict[str, tuple[str, ...]]:
+    """Return the environment variables that set a dataclass' fields, each with the keys that lead to its field.
+
+    Args:
+        cls: The dataclass.
+        prefix: What they begin with.
+        rows: The keys of the table in the file: the tables that a user named are known from there.
+    """
     names: dict[str, tuple[str, ...]] = {}
     kinds = typing.get_type_hints(cls)
+    named = tables_of(cls)
+    if named is not None:
+        for row in rows:
+            below = environment_names(named[1], f"{prefix}_{row.upper().replace('-', '_')}")
+            names.update({variable: (row, *keys) for variable, keys in below.items()})
     for field in _settings_of(cls):
         name = f"{prefix}_{field.name.upper()}"
         kind = kinds[field.name]
-        if dataclasses.is_dataclass(kind):
-            below = environment_names(typing.cast("type[Any]", kind), name)
+        # A table that may be left out is `T | None`.
+        inside = next((each for each in (kind, *get_args(kind)) if dataclasses.is_dataclass(each)), None)
+        if inside is not None and get_origin(kind) is not dict:
+            below = environment_names(typing.cast("type[Any]", inside), name)
             names.update({variable: (field.name, *keys) for variable, keys in below.items()})
         elif not any(get_origin(option) is dict for option in (kind, *get_args(kind))):
             names[name] = (field.name,)
     return names
+
+
+def _gathered(cls: type[Any], given: Mapping[str, Given], where: str) -> Mapping[str, Given]:
+    """Put the tables that a user named where the dataclass has them."""
+    named = tables_of(cls)
+    if named is None:
+        return given
+    others = {field.name for field in _settings_of(cls)} - {named[0].name}
+    tables = {key: each for key, each in given.items() if key not in others}
+    kept = {key: each for key, each in given.items() if key in others}
+    return kept | ({named[0].name: Given(tables, where)} if tables else {})
 
 
 def _settings_of(cls: type[Any]) -> list[dataclasses.Field[Any]]:

@@ -39,13 +39,20 @@ class Publisher:
         network: The network's configured name.
         session: The session that the events are of.
         conversations: The reply channels.
+        include_raw: Whether what was said comes as IRC has it, too.
+
+    Attributes:
+        server: Host and port of the connection.
     """
 
-    def __init__(self, network: str, session: Session, conversations: Conversations) -> None:
+    def __init__(
+        self, network: str, session: Session, conversations: Conversations, *, include_raw: bool = False
+    ) -> None:
         self.server = ("", 0)
         self._network = network
         self._session = session
         self._conversations = conversations
+        self._include_raw = include_raw
 
     def messages(self, event: Event) -> Iterator[Published]:
         """Yield what is to be published of an event: first the chat formats, then IRC's own."""
@@ -95,6 +102,14 @@ class Publisher:
         ):
             if value:
                 message[key] = True
+        if self._include_raw:
+            message["raw"] = {
+                "type": heard.kind,
+                "user": heard.person.mask,
+                "target": heard.target,
+                "text": heard.text,
+                "tags": dict(heard.tags),
+            }
         return message
 
     def _receipt(self, receipt: Receipt) -> Iterator[Published]:

@@ -165,6 +165,11 @@ class Session:
         return self._ready and not self.closed
 
     @property
+    def waiting(self) -> int:
+        """Lines that wait to be said."""
+        return len(self._pacer)
+
+    @property
     def rooms(self) -> Rooms:
         """The rooms we are in, and who else is."""
         return self._link.rooms

@@ -202,7 +202,6 @@ def test_empty_layer_in_the_environment_is_unset(write: Write) -> None:
             "[channels.x]\ndurable = true",
             "[channels.x]: durable = true needs an engine that stores messages; this version has none",
         ),
-        ("[irc.libera]\nnick = 'x'", "[irc]: this version of Trunkline has no IRC server"),
         ("[slack.acme]\n", "[slack]: this version of Trunkline has no Slack server"),
         ("[lmtp]\n", "[lmtp]: this version of Trunkline has no LMTP server"),
         ("[operations]\nport = 1", "[operations]: this version of Trunkline has no status page"),
@@ -230,7 +229,7 @@ def test_mistakes_in_the_file(write: Write, text: str, expected: str) -> None:
         ("WEB_MAX_HEAD", "1", "must be at least 1024, got '1'"),
         ("WEB_PROXY", "maybe", "expected true or false, got 'maybe'"),
         ("WEB_PORT", "8000", None),
-        ("IRC_LIBERA_NICK", "x", "this version of Trunkline has no IRC server"),
+        ("SLACK_ACME_BOT_TOKEN", "x", "this version of Trunkline has no Slack server"),
         ("OPERATIONS_PORT", "9090", "this version of Trunkline has no status page"),
     ],
 )
