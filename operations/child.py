@@ -1,8 +1,8 @@
 """One supervised process, as its parent sees it; `parent.py` is the other end.
 
 Between the two is a socket pair. On it the child says, one JSON object a line, {"ready": [texts for people]},
-{"failed": "one line"} and {"files": [paths]}. The parent says nothing: that its end is closed tells the child that the
-parent is gone.
+{"failed": "one line"} and {"files": [paths]}. The parent says nothing: that its end is closed tells the child that it
+was dismissed, or that the parent is gone.
 """
 
 from __future__ import annotations
@@ -89,6 +89,14 @@ class Child:
     def signal(self, number: int) -> None:
         """Send it a signal, unless it has ended."""
         self._process.send_signal(number)
+
+    def dismiss(self) -> None:
+        """Tell it to end: by SIGTERM, and so that it can tell that from a SIGTERM of somebody else."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # it closed its end
+        self.signal(signal.SIGTERM)
 
     def has_ended(self) -> bool:
         """Tell whether it has ended; then it is reaped, and all that it said was told."""

@@ -27,6 +27,7 @@ class Parent:
 
     Attributes:
         number: Which of the parent's processes this is, from 1 on.
+        dismissed: Whether the parent told this process to end, or is gone.
 
     Raises:
         UsageError: no parent wrote that.
@@ -34,6 +35,7 @@ class Parent:
 
     def __init__(self, marker: str) -> None:
         number, _, descriptor = marker.partition(":")
+        self.dismissed = False
         try:
             self.number = int(number)
             self._socket = socket.socket(fileno=int(descriptor))
@@ -84,9 +86,10 @@ class Parent:
             pass  # the parent is gone, and that is acted on below
 
     def _miss(self) -> None:
-        """Wait for the parent's end, and end as if it had said so."""
+        """Wait until the parent tells this process to end, or is gone itself; both are a SIGTERM."""
         try:
             self._socket.recv(1)
         except OSError:
             pass
+        self.dismissed = True
         os.kill(os.getpid(), signal.SIGTERM)

@@ -4,7 +4,8 @@
 
 The worker goes on while the servers drain, for it is what answers their open work; servers alone are answered by
 workers elsewhere. A second signal does not wait; SIGHUP does, however often it comes, for a terminal that is closed
-sends it twice. A process of a worker alone, without an event loop, is in `worker_process.py`.
+sends it twice. A process of a worker alone, without an event loop, is in `worker_process.py`; servers with their
+workers as children are in `serving_parent.py`.
 """
 
 from __future__ import annotations
@@ -86,6 +87,51 @@ def end_within(seconds: float, now: Callable[[int], None] = exit_now) -> None:
     timer.start()
 
 
+class Servers:
+    """The protocol servers of one process.
+
+    Args:
+        servers: Started in this order.
+        must_finish: What they have to cut off is a failure.
+
+    Attributes:
+        failed: Whether something went wrong at their end.
+    """
+
+    def __init__(self, servers: Sequence[Server], *, must_finish: bool) -> None:
+        self.failed = False
+        self._servers = servers
+        self._must_finish = must_finish
+        self._started: list[Server] = []
+
+    async def start(self) -> None:
+        """Start them.
+
+        Raises:
+            StartError: one of them could not start; `stop` is for those before it.
+        """
+        for server in self._servers:
+            try:
+                await server.start()
+            except (LayerError, OSError) as error:
+                raise StartError(f"{server.name}: {error}") from error
+            self._started.append(server)
+
+    async def stop(self, drain: float) -> None:
+        """Stop those that were started and not stopped yet, within about `drain` seconds."""
+        servers, self._started = self._started, []
+        await asyncio.gather(*(self._stop(server, drain) for server in servers))
+
+    async def _stop(self, server: Server, drain: float) -> None:
+        try:
+            async with asyncio.timeout(drain + CLOSING):
+                if not await server.stop(drain) and self._must_finish:
+                    self.failed = True
+        except Exception:
+            log.exception("%s did not stop properly", server.name)
+            self.failed = True
+
+
 class Process:
     """Servers and a worker in one process; to be made and run on the event loop's thread.
 
@@ -114,7 +160,7 @@ class Process:
         supervised: bool = False,
         now: Callable[[int], None] = exit_now,
     ) -> None:
-        self._servers = servers
+        self._servers = Servers(servers, must_finish=worker is None)
         self._worker = worker
         self._drain = min(drain, grace)
         self._grace = grace
@@ -122,7 +168,6 @@ class Process:
         self._stopping = stopping
         self._supervised = supervised
         self._now = now
-        self._started: list[Server] = []
         self._end = asyncio.Event()
         self._worker_ended = asyncio.Event()
         self._code = 0
@@ -141,7 +186,7 @@ class Process:
         for number in handled:
             loop.add_signal_handler(number, self.hung_up if number == signal.SIGHUP else self.signalled)
         try:
-            await self._start_servers()
+            await self._servers.start()
             if not self._end.is_set():
                 if self._worker is not None:
                     work, name = (self._worker, loop), "trunkline-worker"
@@ -150,12 +195,12 @@ class Process:
                 await self._end.wait()
                 await self._stop()
         finally:
-            await self._stop_servers(CLOSING)
+            await self._servers.stop(CLOSING)
             for number in handled:
                 # The loop ends before the process does.
                 loop.remove_signal_handler(number)
                 signal.signal(number, lambda *_: self._insist())
-        return self._code
+        return ExitError.code if self._servers.failed else self._code
 
     def signalled(self) -> None:
         """Take a signal: the first one drains, the second one ends the process."""
@@ -173,14 +218,6 @@ class Process:
         """Take a SIGHUP: drain, unless that has begun."""
         if not self._end.is_set():
             self.signalled()
-
-    async def _start_servers(self) -> None:
-        for server in self._servers:
-            try:
-                await server.start()
-            except (LayerError, OSError) as error:
-                raise StartError(f"{server.name}: {error}") from error
-            self._started.append(server)
 
     def _work(self, worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
         try:
@@ -200,26 +237,13 @@ class Process:
 
     async def _stop(self) -> None:
         if self._worker is None:
-            await self._stop_servers(self._drain)
+            await self._servers.stop(self._drain)
             return
         try:
             async with asyncio.timeout(self._grace + CLOSING):
-                await self._stop_servers(self._drain)
+                await self._servers.stop(self._drain)
                 self._worker.stop()
                 await self._worker_ended.wait()
         except TimeoutError:
             log.error("consumers were still at work after %g s and are abandoned", self._grace)
             self._now(ExitError.code)
-
-    async def _stop_servers(self, drain: float) -> None:
-        servers, self._started = self._started, []
-        await asyncio.gather(*(self._stop_server(server, drain) for server in servers))
-
-    async def _stop_server(self, server: Server, drain: float) -> None:
-        try:
-            async with asyncio.timeout(drain + CLOSING):
-                if not await server.stop(drain) and self._worker is None:
-                    self._code = ExitError.code
-        except Exception:
-            log.exception("%s did not stop properly", server.name)
-            self._code = ExitError.code

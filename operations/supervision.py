@@ -7,6 +7,8 @@
 
 The parent sleeps until a signal comes, SIGCHLD among them, or a child says something. It looks at nothing now and then,
 except at files for `--reload`.
+
+A parent that does something else besides, in `serving_parent.py`, takes the signals itself and calls what is here.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import logging
 import os
 import random
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from .child import Child, Command
@@ -38,6 +41,8 @@ _LOOK = 1.0  # seconds between two looks at the files
 
 class Supervisor:
     """The parent of several processes of one kind; to be made and run on the event loop's thread, the main one.
+
+    `main` is all of a parent's life; `start`, `reap`, `renew`, `stop`, `kill` and `ended` are its parts.
 
     Args:
         command: What to execute for each.
@@ -84,10 +89,11 @@ class Supervisor:
         self._told: Sequence[str] = ()
         self._up = False
         self._ending = False
+        self._decided = asyncio.Event()  # all have come up, or will not
         self._ended = asyncio.Event()
         self._failure: ExitError | None = None
         self._code = 0
-        self._in_front = _in_front()
+        self._terminal = Terminal()
 
     async def main(self) -> int:
         """Start the processes and keep them until a signal.
@@ -103,38 +109,57 @@ class Supervisor:
             signal.SIGINT: self.signalled,
             signal.SIGTERM: self.signalled,
             signal.SIGHUP: self.hung_up,
-            signal.SIGCHLD: self._reap,
         }
-        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # started by nohup
-            del handlers[signal.SIGHUP]
-        for number, handler in handlers.items():
-            self._loop.add_signal_handler(number, handler)
-        try:
-            self._crew = self._start_all()
-            self._look()
-            await self._ended.wait()
-        finally:
-            for child in self._alive:
-                child.signal(signal.SIGKILL)
-            for number in handlers:
-                self._loop.remove_signal_handler(number)
+        with handling(self._loop, handlers), reaping(self._loop, self.reap):
+            try:
+                await self.start()
+                return await self.ended()
+            finally:
+                self.kill()
+
+    async def start(self) -> None:
+        """Start the processes, and wait until all of them are ready, or `stop` was called.
+
+        Raises:
+            UsageError, StartError: As `main`; all have ended then.
+        """
+        self._crew = self._start_all()
+        self._look()
+        await self._decided.wait()
+        if self._failure is not None:
+            await self.ended()
+
+    async def ended(self) -> int:
+        """Wait until all have ended after `stop`.
+
+        Returns:
+            0: in time and well; 1: not so.
+
+        Raises:
+            UsageError, StartError: As `main`.
+        """
+        await self._ended.wait()
         if self._failure is not None:
             raise self._failure
         return self._code
+
+    def kill(self) -> None:
+        """Kill those that are still there."""
+        for child in self._alive:
+            child.signal(signal.SIGKILL)
 
     def signalled(self) -> None:
         """Take a signal: the first one drains all processes, the second one ends them and this one."""
         if not self._ending:
             self._stopping()
-            self._stop()
+            self.stop()
             return
-        for child in self._alive:
-            child.signal(signal.SIGKILL)
+        self.kill()
         self._now(ExitError.code)
 
     def hung_up(self) -> None:
         """Take a SIGHUP: new processes; but where it tells that the terminal was closed, end."""
-        if self._in_front and _in_front() is None:
+        if self._terminal.was_closed():
             if not self._ending:
                 self.signalled()
         else:
@@ -191,6 +216,7 @@ class Supervisor:
         crew = [self._crew.get(number) for number in self._numbers]
         if not self._up and all(child is not None and child.ready_at is not None for child in crew):
             self._up = True
+            self._decided.set()
             self._ready(self._told)
             log.info("%s: %s", self._named, ", ".join(map(str, crew)))
 
@@ -205,7 +231,8 @@ class Supervisor:
 
     # ending
 
-    def _reap(self) -> None:
+    def reap(self) -> None:
+        """Take a SIGCHLD: look which have ended."""
         ended = [child for child in self._alive if child.has_ended()]
         self._alive.difference_update(ended)
         for child in ended:
@@ -225,7 +252,7 @@ class Supervisor:
         elif not self._up and child.code in (UsageError.code, StartError.code):
             kind = UsageError if child.code == UsageError.code else StartError
             self._failure = kind(child.failure or f"{self._what} {child} {child.how}")
-            self._stop()
+            self.stop()
         else:
             self._replace(child)
 
@@ -253,9 +280,10 @@ class Supervisor:
             log.error("%s %d could not be started: %s", self._what, number, error.strerror)
             self._due[number] = self._loop.call_later(LONGEST_BACKOFF, self._restart, number)
 
-    def _stop(self) -> None:
-        """Have every process end."""
+    def stop(self) -> None:
+        """Have every process drain and end."""
         self._ending = True
+        self._decided.set()
         self._relief = {}
         self._cancel_restarts()
         for child in self._alive:
@@ -269,7 +297,7 @@ class Supervisor:
             return
         child.leaving = True
         if child.code is None:
-            child.signal(signal.SIGTERM)
+            child.dismiss()
             child.limit = self._loop.call_later(self._limit, self._kill, child)
 
     def _dismiss_relief(self) -> None:
@@ -298,6 +326,44 @@ class Supervisor:
             log.info("%s changed", ", ".join(map(os.path.relpath, changed)))
             self.renew()
         self._loop.call_later(_LOOK, self._look)
+
+
+class Terminal:
+    """The terminal this process was started at, if it was."""
+
+    def __init__(self) -> None:
+        self._in_front = _in_front()
+
+    def was_closed(self) -> bool:
+        """Tell, at a SIGHUP, whether it says that the terminal is gone."""
+        return bool(self._in_front) and _in_front() is None
+
+
+@contextmanager
+def handling(loop: asyncio.AbstractEventLoop, handlers: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+    """Have a loop in the main thread take signals; SIGHUP is left alone where nohup said so."""
+    nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    handled = [number for number in handlers if not (number == signal.SIGHUP and nohup)]
+    for number in handled:
+        loop.add_signal_handler(number, handlers[number])
+    try:
+        yield
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)
+
+
+@contextmanager
+def reaping(loop: asyncio.AbstractEventLoop, reap: Callable[[], None]) -> Iterator[None]:
+    """Call back on a loop in the main thread when a child may have ended.
+
+    uvloop keeps SIGCHLD for itself and uses it for children that it started, of which there are none.
+    """
+    before = signal.signal(signal.SIGCHLD, lambda *_: loop.call_soon_threadsafe(reap))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def _in_front() -> bool | None:

@@ -301,11 +301,6 @@ class TestCheck:
         assert problems[3] == "odd.py:8: channel 'http.reqest' is not known; did you mean 'http.request'?"
         assert "an unescaped dot" in problems[4]
 
-    def test_what_one_process_cannot_do(self, capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("TRUNKLINE_WORKER_PROCESSES", "2")
-        text = told(capsys, "check", code=2)
-        assert "problem  [worker] processes = 2 needs the ipc engine" in text
-
     def test_no_password_is_shown(self) -> None:
         assert shown_layer(Configuration(layer="redis://me:hunter2@host/0")) == "redis://host/0"
 

@@ -166,9 +166,6 @@ def test_json_log(start: Start, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "environ", "expected"),
     [
-        (("--processes", "2"), {}, "[worker] processes = 2 needs the ipc engine"),
-        (("--reload",), {}, "--reload needs the ipc engine"),
-        ((), {"TRUNKLINE_WORKER_PROCESSES": "3"}, "[worker] processes = 3 needs the ipc engine"),
         (("--processes", "0"), {}, "--processes: must be at least 1, got 0"),
         (("--processes", "many"), {}, "argument --processes: invalid int value: 'many'"),
         (("--grace", "-1"), {}, "--grace: must be at least 0, got -1.0"),

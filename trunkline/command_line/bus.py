@@ -84,7 +84,9 @@ async def _serve(
     ended = asyncio.Event()
 
     def signalled() -> None:
-        if ended.is_set():
+        if parent is not None and not parent.dismissed:
+            return  # from who ends a whole group: those that still drain need their bus, and the parent says when not
+        if parent is None and ended.is_set():
             exit_now(ExitError.code)
         ended.set()
 
@@ -99,7 +101,7 @@ async def _serve(
         raise StartError(f"{path}: {error.strerror or error}") from error
     for number in to_handle(supervised=parent is not None):
         loop.add_signal_handler(number, signalled)
-    if bus.lost:
+    if bus.lost and parent is None:  # the parent learns it as any client does
         log.warning("the bus before this one was killed: %d messages at most that waited there are lost", bus.lost)
     running.settle()
     if parent is None:
@@ -112,7 +114,18 @@ async def _serve(
     lost = await bus.stop()
     if lost:
         log.warning("%d messages that nobody took end with the bus", lost)
+    if parent is not None:
+        leave(path)
     return 0
+
+
+def leave(path: str) -> None:
+    """Remove what is left of a bus whose folder is for it alone; a folder that holds anything else stays."""
+    try:
+        os.unlink(f"{path}.lock")
+        os.rmdir(os.path.dirname(path))
+    except OSError:
+        pass
 
 
 def _path(place: str | None) -> str:

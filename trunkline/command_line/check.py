@@ -16,6 +16,8 @@ from .terminal import GREEN, RED, coloured, say
 SUMMARY = "Check the configuration and the routing: what is fine, and each problem. Starts nothing."
 EXAMPLES = ("trunkline check", "trunkline check -c trunkline.toml helpdesk.routing")
 
+PRIVATE = "none is named, so trunkline run starts a bus of its own for its worker processes"
+
 T = TypeVar("T")
 
 
@@ -73,9 +75,8 @@ def _check_settings(report: _Report, configuration: Configuration, problems: lis
         for text in problems:
             report.problem(f"layer: {text}")
         if not problems:
-            report.fine(f"layer: {configured.shown_layer(configuration)}")
-    if configured.in_memory(configuration):  # so it is for `trunkline run`
-        report.of(lambda: configured.refuse_processes(configuration))
+            private = configured.on_private_bus(configuration)
+            report.fine(f"layer: {PRIVATE if private else configured.shown_layer(configuration)}")
 
 
 def _check_routing(report: _Report, configuration: Configuration) -> None:

@@ -151,16 +151,9 @@ def shown_layer(configuration: Configuration) -> str:
     return shown(configuration.layer or DEFAULT_LAYER)
 
 
-def refuse_processes(configuration: Configuration, reload: bool = False) -> None:
-    """Refuse what `trunkline run` cannot do in its one process.
-
-    Raises:
-        UsageError: several processes, or a restart of the workers alone, are wanted.
-    """
-    processes = configuration.worker.processes
-    if reload or processes > 1:
-        what = "--reload" if reload else f"[worker] processes = {processes}"
-        raise UsageError(f"{what} needs the ipc engine, which this version of Trunkline does not have")
+def on_private_bus(configuration: Configuration, reload: bool = False) -> bool:
+    """Tell whether `trunkline run` has to start a bus, as it has worker processes and no layer is shared with them."""
+    return in_memory(configuration) and (reload or configuration.worker.processes > 1)
 
 
 def open_layer_of(configuration: Configuration) -> Layer:

@@ -1,4 +1,4 @@
-"""`trunkline run`: the configured servers and a worker, in one process on the memory layer."""
+"""`trunkline run`: the configured servers and the workers in one command, whatever it needs for that started with it."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from . import configuration as configured
-from . import running
+from . import processes, running
 
 if TYPE_CHECKING:
     from ..layer import Layer
     from ..operations.settings import Configuration
     from ..workers import Routing
 
-SUMMARY = "Run the configured servers and the workers, in one process on the memory layer."
+SUMMARY = "Run the configured servers and the workers: in one process, or with --processes in several."
 EXAMPLES = (
     "trunkline run helpdesk.routing",
+    "trunkline run helpdesk.routing --processes 4",
+    "trunkline run helpdesk.routing --reload",
     "trunkline run -c trunkline.toml --grace 5 --log-format json",
     "TRUNKLINE_HTTP_ENDPOINTS=tcp:8080 trunkline run helpdesk.routing",
 )
-
-THREADS = 4  # a slow mail consumer does not keep the answer to RCPT waiting
-DRAIN = 1.0  # seconds: whoever presses Ctrl-C wants the prompt back
 
 log = logging.getLogger("trunkline.run")
 
@@ -32,10 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     configured.add_routing(parser)
     running.add_arguments(
         parser,
-        layer=f"the channel layer; default {configured.DEFAULT_LAYER}",
-        processes="worker processes; needs the ipc engine",
+        layer=f"the channel layer; default {configured.DEFAULT_LAYER}, or a bus of its own with --processes or --reload",
+        processes="worker processes beside the one of the servers; one that dies is replaced (1: none)",
     )
-    parser.add_argument("--reload", action="store_true", help="restart workers on changes; needs the ipc engine")
+    parser.add_argument(
+        "--reload",
+        action="store_true",
+        help="new workers when the code changes, while it is written; sockets stay open",
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -44,22 +47,26 @@ def execute(arguments: argparse.Namespace) -> int:
     from ..operations.process import end_within
 
     configuration = configured.load_configuration(arguments)
-    configured.refuse_processes(configuration, arguments.reload)
     running.start_logging(arguments)
     # Before the routing is imported: it may import Twisted's reactor, and whoever comes first chooses.
     reactor = event_loop.install_reactor()
     routing = configured.routing_of(configuration)
     servers = configured.servers_of(configuration, routing)
-    for problem in [*map(str, routing.problems()), *configured.unserved(routing, servers)]:
+    for problem in configured.unserved(routing, servers):
         log.warning("%s", problem)
+    if arguments.reload or configuration.worker.processes > 1:
+        return processes.execute(arguments, configuration, servers, reactor)
+    for fault in routing.problems():
+        log.warning("%s", fault)
     layer = running.open_layer(configuration)
     try:
         voice = running.Voice(arguments, configuration)
         return event_loop.run(reactor, _serve(configuration, routing, servers, layer, reactor, voice))
     finally:
-        waiting = layer.global_statistics()["messages_pending"]
-        if waiting:
-            log.warning("%d messages that nobody took end with %s", waiting, configured.shown_layer(configuration))
+        if configured.in_memory(configuration):
+            waiting = layer.global_statistics()["messages_pending"]
+            if waiting:
+                log.warning("%d messages that nobody took end with %s", waiting, configured.shown_layer(configuration))
         layer.close()
         end_within(configuration.worker.grace)
 
@@ -73,16 +80,16 @@ async def _serve(
     voice: running.Voice,
 ) -> int:
     from ..operations.process import Process
-    from ..protocol_servers import load_server
+    from ..protocol_servers import make_servers
     from ..workers import Worker, set_layer
 
     set_layer(layer)
-    servers = [load_server(name)(layer, each, reactor=reactor) for name, each in settings.items()]
+    servers = make_servers(settings, layer, reactor=reactor)
     wanted = configuration.worker
     worker = Worker(
         layer,
         routing,
-        threads=wanted.threads or THREADS,
+        threads=wanted.threads or processes.THREADS,
         prefetch=wanted.prefetch,
         max_messages=wanted.max_messages,
         stream_timeout=wanted.stream_timeout,
@@ -92,5 +99,5 @@ async def _serve(
         voice.begin(configuration.routing or "", running.addresses(servers))
         running.settle()
 
-    process = Process(servers, worker, drain=DRAIN, grace=wanted.grace, ready=ready, stopping=voice.stopping)
+    process = Process(servers, worker, drain=processes.DRAIN, grace=wanted.grace, ready=ready, stopping=voice.stopping)
     return await process.main()

@@ -86,9 +86,14 @@ class Voice:
 
 
 def addresses(servers: Iterable[Any]) -> list[str]:
-    """Say where servers listen."""
+    """Say where servers listen, and what they connect to."""
+    servers = list(servers)
     ports = (address for server in servers for address in server.ports)
-    return [f"listening on {port}{_LOCAL if '://127.' in port or '://[::1]:' in port else ''}" for port in ports]
+    peers = (peer for server in servers for peer in server.peers)
+    return [
+        *(f"listening on {port}{_LOCAL if '://127.' in port or '://[::1]:' in port else ''}" for port in ports),
+        *(f"connecting to {peer}" for peer in peers),
+    ]
 
 
 def settle() -> None:
@@ -172,7 +177,7 @@ def supervise(
 
     async def main() -> int:
         return await Supervisor(
-            again(arguments.argv),
+            child_command(arguments.argv, arguments.argv),
             processes,
             what=kind,
             grace=configuration.worker.grace,
@@ -184,15 +189,16 @@ def supervise(
     return asyncio.run(main())
 
 
-def again(argv: Sequence[str]) -> Callable[[str], list[str]]:
-    """Return how this process' command is executed once more, marked as supervised.
+def child_command(argv: Sequence[str], child: Sequence[str]) -> Callable[[str], list[str]]:
+    """Return how a supervised process is executed, as a function of its mark.
 
     Args:
-        argv: What stands after `trunkline`, the command's name first.
+        argv: What stands after `trunkline` in the command of this process.
+        child: What is to stand there in that one's, the command's name first.
     """
     # As it was started itself: by the script, by -m, with options of the interpreter.
     own = sys.orig_argv[1 : -len(argv)] if sys.orig_argv[-len(argv) :] == list(argv) else ["-m", "trunkline"]
-    return lambda marker: [sys.executable, *own, argv[0], f"--child={marker}", *argv[1:]]
+    return lambda marker: [sys.executable, *own, child[0], f"--child={marker}", *child[1:]]
 
 
 def _say(text: str) -> None:

@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--reload", action="store_true", help="new workers when the code changes, while it is written")
     running.add_child(parser)
+    parser.add_argument("--servers-beside", action="store_true", help=argparse.SUPPRESS)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -73,6 +74,8 @@ def _execute(arguments: argparse.Namespace, parent: Parent | None) -> int:
             arguments, configuration, wanted.processes, kind="worker", what=what, reload=arguments.reload
         )
     running.start_logging(arguments, parent, twisted=False)
+    if arguments.servers_beside:  # they tell what becomes of the layer: one terminal needs it once
+        logging.getLogger("trunkline.layer").setLevel(logging.ERROR)
     if parent is not None and arguments.reload:
         routing = _reloadable(name, configuration, parent)
     else:
