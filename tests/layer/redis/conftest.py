@@ -27,6 +27,7 @@ import redis
 from trunkline.layer.redis.address import Address
 
 from .sentinels import Watched
+from .traffic import Traffic
 
 PATIENCE = 20.0  # seconds; a bound against hanging, never waited for
 
@@ -165,6 +166,20 @@ def start_watched(
     yield start
     for watched in started:
         watched.stop()
+
+
+@pytest.fixture
+def start_traffic() -> Iterator[Callable[..., Traffic]]:
+    """Start traffic through a Redis: `start_traffic(url)`."""
+    started: list[Traffic] = []
+
+    def start(url: str, **more: Any) -> Traffic:
+        started.append(Traffic(url, **more))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()
 
 
 class Fake:

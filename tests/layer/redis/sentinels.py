@@ -102,7 +102,7 @@ class Watched:
         connection = redis.Connection(port=self.ports[index], socket_timeout=PATIENCE, protocol=2)
         try:
             connection.send_command("SENTINEL", *command)  # type: ignore[no-untyped-call]
-            return connection.read_response()  # type: ignore[no-untyped-call]
+            return connection.read_response()
         finally:
             connection.disconnect()  # type: ignore[no-untyped-call]
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Callable
-
-import pytest
-
-from trunkline.layer.redis.layer import RedisLayer
 
 from .sentinels import DOWN_AFTER, Watched
 from .traffic import Traffic
 
 
-def test_killed_master(start_watched: Callable[..., Watched], tell: Callable[[str], None]) -> None:
+def test_killed_master(
+    start_traffic: Callable[..., Traffic], start_watched: Callable[..., Watched], tell: Callable[[str], None]
+) -> None:
     watched = start_watched()
     watched.ready_for_failover()
-    traffic = Traffic(watched.url)
+    traffic = start_traffic(watched.url)
     before = watched.master()
     began = time.monotonic()
     with traffic.outage():
@@ -34,10 +30,12 @@ def test_killed_master(start_watched: Callable[..., Watched], tell: Callable[[st
     assert traffic.lied() == []
 
 
-def test_failover_on_request(start_watched: Callable[..., Watched], tell: Callable[[str], None]) -> None:
+def test_failover_on_request(
+    start_traffic: Callable[..., Traffic], start_watched: Callable[..., Watched], tell: Callable[[str], None]
+) -> None:
     watched = start_watched()
     watched.ready_for_failover()
-    traffic = Traffic(watched.url)
+    traffic = start_traffic(watched.url)
     before = watched.master()
     began = time.monotonic()
     watched.sentinel(0, "FAILOVER", "main")

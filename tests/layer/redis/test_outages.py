@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import pytest
 
 from trunkline.layer.redis import inbox, pulling, reader
 from trunkline.layer.redis.connection import Connection, Pool
-from trunkline.layer.redis.layer import RedisLayer
 from trunkline.layer.redis.stream import Stream
 from trunkline.layer.testing.faults import FaultProxy
 
@@ -36,7 +36,7 @@ def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have everything notice within a second what would take it ten."""
     for waiting in (Connection, Pool, Stream):
-        monkeypatch.setitem(waiting.__init__.__kwdefaults__, "timeout", TIMEOUT)  # type: ignore[attr-defined]
+        monkeypatch.setitem(cast(dict[str, Any], waiting.__init__.__kwdefaults__), "timeout", TIMEOUT)
     monkeypatch.setattr(reader, "BLOCK", BLOCK)
     monkeypatch.setattr(reader, "_GRACE", BLOCK)
     monkeypatch.setattr(pulling, "BLOCK", BLOCK)
@@ -60,8 +60,10 @@ def judge(counted: Counted, traffic: Traffic, tell: Callable[[str], None], cuts:
 
 
 @pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
-def test_three_drops_in_three_seconds(proxy: FaultProxy, tell: Callable[[str], None], scale: int, reset: bool) -> None:
-    traffic = Traffic(url(proxy))
+def test_three_drops_in_three_seconds(
+    start_traffic: Callable[..., Traffic], proxy: FaultProxy, tell: Callable[[str], None], scale: int, reset: bool
+) -> None:
+    traffic = start_traffic(url(proxy))
     drops = 3 * scale
     for _ in range(drops):
         began = time.monotonic()
@@ -73,8 +75,10 @@ def test_three_drops_in_three_seconds(proxy: FaultProxy, tell: Callable[[str], N
     judge(counted, traffic, tell, drops)
 
 
-def test_first_three_redials_are_refused(proxy: FaultProxy, tell: Callable[[str], None]) -> None:
-    traffic = Traffic(url(proxy))
+def test_first_three_redials_are_refused(
+    start_traffic: Callable[..., Traffic], proxy: FaultProxy, tell: Callable[[str], None]
+) -> None:
+    traffic = start_traffic(url(proxy))
     with traffic.outage():
         # Sender, reader, its mover, both sides of the inbox, and who asks: three times each.
         proxy.refuse(18)
@@ -88,8 +92,10 @@ def test_first_three_redials_are_refused(proxy: FaultProxy, tell: Callable[[str]
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("held", ["both", "replies"])
-def test_alive_but_silent(proxy: FaultProxy, tell: Callable[[str], None], held: str) -> None:
-    traffic = Traffic(url(proxy))
+def test_alive_but_silent(
+    start_traffic: Callable[..., Traffic], proxy: FaultProxy, tell: Callable[[str], None], held: str
+) -> None:
+    traffic = start_traffic(url(proxy))
     began = time.monotonic()
     proxy.silence(requests=held == "both")
     # Whoever asks began before; what it was answered in time is true.
@@ -107,8 +113,8 @@ def test_alive_but_silent(proxy: FaultProxy, tell: Callable[[str], None], held: 
     assert counted.in_doubt > 0
 
 
-def test_half_closed(proxy: FaultProxy, tell: Callable[[str], None]) -> None:
-    traffic = Traffic(url(proxy))
+def test_half_closed(start_traffic: Callable[..., Traffic], proxy: FaultProxy, tell: Callable[[str], None]) -> None:
+    traffic = start_traffic(url(proxy))
     assert proxy.half_close() >= 4
     traffic.goes_on()
     counted = traffic.finish()
@@ -116,8 +122,10 @@ def test_half_closed(proxy: FaultProxy, tell: Callable[[str], None]) -> None:
     judge(counted, traffic, tell, 1)
 
 
-def test_slow_slices_and_latency(proxy: FaultProxy, tell: Callable[[str], None]) -> None:
-    traffic = Traffic(url(proxy), pause=0.02)
+def test_slow_slices_and_latency(
+    start_traffic: Callable[..., Traffic], proxy: FaultProxy, tell: Callable[[str], None]
+) -> None:
+    traffic = start_traffic(url(proxy), pause=0.02)
     proxy.slices = 40, 0.0001
     traffic.goes_on(15)
     proxy.slices, proxy.latency = None, 0.02
@@ -129,9 +137,13 @@ def test_slow_slices_and_latency(proxy: FaultProxy, tell: Callable[[str], None])
 
 
 def test_scripts_are_forgotten_under_load(
-    proxy: FaultProxy, redis_server: RedisServer, tell: Callable[[str], None], scale: int
+    start_traffic: Callable[..., Traffic],
+    proxy: FaultProxy,
+    redis_server: RedisServer,
+    tell: Callable[[str], None],
+    scale: int,
 ) -> None:
-    traffic = Traffic(url(proxy))
+    traffic = start_traffic(url(proxy))
     for _ in range(20 * scale):
         redis_server.command("SCRIPT", "FLUSH")
         traffic.goes_on(3)
@@ -141,9 +153,11 @@ def test_scripts_are_forgotten_under_load(
     judge(counted, traffic, tell, 0)
 
 
-def test_memory_is_full_and_free_again(start_redis: Callable[..., RedisServer], tell: Callable[[str], None]) -> None:
+def test_memory_is_full_and_free_again(
+    start_traffic: Callable[..., Traffic], start_redis: Callable[..., RedisServer], tell: Callable[[str], None]
+) -> None:
     server = start_redis()
-    traffic = Traffic(server.url)
+    traffic = start_traffic(server.url)
     server.command("CONFIG", "SET", "maxmemory", 1)
     with traffic.outage():
         until(lambda: sum(not well for *_, well in traffic.probes) > 3)
@@ -156,9 +170,14 @@ def test_memory_is_full_and_free_again(start_redis: Callable[..., RedisServer], 
     judge(counted, traffic, tell, 0)
 
 
-def test_flushall(start_redis: Callable[..., RedisServer], tell: Callable[[str], None], scale: int) -> None:
+def test_flushall(
+    start_traffic: Callable[..., Traffic],
+    start_redis: Callable[..., RedisServer],
+    tell: Callable[[str], None],
+    scale: int,
+) -> None:
     server = start_redis()
-    traffic = Traffic(server.url)
+    traffic = start_traffic(server.url)
     for _ in range(scale):
         server.command("FLUSHALL")
         traffic.goes_on()

@@ -131,6 +131,15 @@ class Traffic:
         until(lambda: self._asked.problems() == [] and self.told.count("up") == self.told.count("down"))
         members = self.layer.group_members("g")
         assert members == {NAME + "a": None, NAME + "b": None}, "the members are not what they were"
+        self.close()
+        self._check()
+        return self._count()
+
+    def close(self) -> None:
+        """End it, whatever became of it."""
+        if self._loop.is_closed():
+            return
+        self._stopping.set()
         self._finished.set()
         self._loop.call_soon_threadsafe(self._loop.stop)
         for thread in self._threads:
@@ -140,8 +149,6 @@ class Traffic:
         self._loop.close()
         for layer in (self.layer, self._read, self._served, self._asked):
             layer.close()
-        self._check()
-        return self._count()
 
     def lied(self) -> list[float]:
         """Return when the layer was said to be well while it could not work; seconds since the outage began."""
