@@ -1,4 +1,4 @@
-"""`trunkline run`: the configured servers and the workers in one command, whatever it needs for that started with it."""
+"""`trunkline run`: the configured servers and the workers in one command, in one process or several."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     configured.add_routing(parser)
     running.add_arguments(
         parser,
-        layer=f"the channel layer; default {configured.DEFAULT_LAYER}, or a bus of its own with --processes or --reload",
+        layer=f"the channel layer; default {configured.DEFAULT_LAYER}, with --processes or --reload a bus of its own",
         processes="worker processes beside the one of the servers; one that dies is replaced (1: none)",
     )
     parser.add_argument(
