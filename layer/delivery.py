@@ -21,12 +21,14 @@ class Delivery:
         id: Its id on a durable channel, where it stays the same; else None.
         tries: The how-many-th time it is delivered.
         queued: Seconds it waited since it was sent, or became due.
+        visibility: Seconds from its taking until it is delivered again, unless it is settled; 0: never.
     """
 
     __slots__ = ("_element", "_message", "_queue", "channel", "queued")
 
     id: str | None = None
     tries = 1
+    visibility = 0.0
 
     def __init__(self, queue: str, channel: str, element: Element, now: float) -> None:
         self.channel = channel
@@ -67,9 +69,6 @@ class DurableDelivery(Delivery):
     """A message of a durable channel: it is delivered again unless it is settled within the visibility timeout.
 
     Its methods raise LayerUnavailable where the layer is away.
-
-    Attributes:
-        visibility: Seconds from its taking until it is delivered again.
     """
 
     __slots__ = ("_layer", "id", "tries", "visibility")

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from .. import message_formats
 from ..layer import LayerUnavailable
 from . import delays
-from .claims import Claim, Claims
+from .claims import RENEW, Claim, Claims
 from .context import running
 from .exceptions import ConsumeLater, DenyConnection, Reject, ResponseLater, StopConsumer, StreamClosed
 from .flushing import Flusher, Letter, traceback_of
@@ -36,6 +36,7 @@ from .message import Message
 if TYPE_CHECKING:
     from ..layer import Batch, Delivery, Layer
     from ..message_formats import Format
+    from .leases import Leases
     from .routing import Routing
 
 log = logging.getLogger("trunkline.workers")
@@ -67,11 +68,13 @@ class Consuming:
         routing: Which consumer takes which.
         flusher: The thread's way out.
         claims: The worker's claims.
+        leases: What the worker holds of durable channels.
         wall: Unix seconds.
         stream_timeout: Seconds `Message.stream` waits for the next chunk.
 
     Attributes:
-        stats: Counts: `messages`, `failures`, `unrouted`, `retried`, `delayed`, `repeats`, `busy`, `abandoned`.
+        stats: Counts: `messages`, `failures`, `unrouted`, `retried`, `delayed`, `repeats`, `busy`, `abandoned`;
+            `redelivered`, what a durable channel delivered before.
         abandoned: Whether this thread was given up: it ends when its consumer does.
     """
 
@@ -81,6 +84,7 @@ class Consuming:
         routing: Routing,
         flusher: Flusher,
         claims: Claims,
+        leases: Leases,
         wall: Callable[[], float],
         stream_timeout: float,
     ) -> None:
@@ -89,6 +93,7 @@ class Consuming:
         self._routing = routing
         self._flusher = flusher
         self._claims = claims
+        self._leases = leases
         self._wall = wall
         self._stream_timeout = stream_timeout
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -101,6 +106,8 @@ class Consuming:
     def consume(self, delivery: Delivery) -> None:
         """Consume one message; its outcome is put to the flusher. Raises nothing, whatever happens."""
         self.stats["messages"] += 1
+        if delivery.id is not None and delivery.tries > 1:
+            self.stats["redelivered"] += 1
         given = self._given = _Given(delivery)
         try:
             self._consume(given)
@@ -110,8 +117,7 @@ class Consuming:
             self._fail(given, error)
         finally:
             self._given = None
-            if given.claim is not None:
-                self._claims.end(given.claim)
+            self._end(given)
 
     def due(self) -> float:
         """Return when the consumer that runs has to be done; infinity where it may take its time."""
@@ -133,9 +139,15 @@ class Consuming:
             given.settled = self.abandoned = True
         self.stats["abandoned"] += 1
         self._fail(given, TimeoutError("the consumer ignores its timeout; its thread is given up"))
+        self._end(given)
+        return True
+
+    def _end(self, given: _Given) -> None:
+        """Renew nothing for a message any more: what became of it is with the flusher."""
         if given.claim is not None:
             self._claims.end(given.claim)
-        return True
+        if given.delivery.id is not None:
+            self._leases.end(given.delivery)
 
     def close(self) -> None:
         """Cancel what `async def` consumers left running, and close their loop."""
@@ -324,7 +336,10 @@ class Consuming:
             given.claim = claim
             return True
         self.stats["busy" if claim is None else "repeats"] += 1
-        self._answer(given, form.busy if claim is None else claim)
+        if claim is None and given.delivery.id is not None:
+            self._give_back(given, RENEW)  # who asks is the layer, and it asks again
+        else:
+            self._answer(given, form.busy if claim is None else claim)
         return False
 
     # messages that cannot be consumed, now or ever
@@ -332,20 +347,30 @@ class Consuming:
     def _later(self, given: _Given, later: ConsumeLater) -> None:
         delivery, form = given.delivery, given.form
         repeats = form is not None and form.sender_repeats
-        if repeats or (given.message is not None and given.message.streamed):
+        if delivery.id is None and (repeats or (given.message is not None and given.message.streamed)):
             log.info("%s: to be consumed later, so its sender is told to come again", _shown(given))
             self._settle_failed(given)
             return
         if delivery.tries >= later.tries:
+            given.exhausted = True
             cause = later.__cause__ or RuntimeError(f"not consumed in {delivery.tries} tries")
             raise cause from cause.__cause__
         self.stats["retried"] += 1
         wait = later.wait(delivery.tries)
         if delivery.id is not None:
-            delivery.nack(wait)
+            self._give_back(given, wait)
             return
         batch = self._layer.batch()
         batch.send(given.channel, {**delivery.original(), _TRIES: delivery.tries + 1}, delay=wait)
+        self._flusher.put(batch.calls)
+
+    def _give_back(self, given: _Given, wait: float) -> None:
+        """Have a durable channel deliver a message again after some seconds, without what was done for it so far."""
+        batch = self._layer.batch()
+        if given.claim is not None:
+            self._claims.end(given.claim)
+            given.claim.release(batch)
+        batch.nack(given.delivery, wait)
         self._flusher.put(batch.calls)
 
     def _fail(self, given: _Given, error: BaseException) -> None:
@@ -361,14 +386,16 @@ class Consuming:
             return
         self.stats["failures"] += 1
         delivery, form = given.delivery, given.form
-        if delivery.id is not None and delivery.tries < _DURABLE_TRIES:
-            delivery.nack(ConsumeLater().wait(delivery.tries))
-        else:
+        reason = " ".join(f"{type(error).__name__}: {_text(error)}".split())
+        if delivery.id is None:
             self._settle_failed(given)
-            if form is None or not form.sender_repeats or delivery.id is not None:
-                reason = " ".join(f"{type(error).__name__}: {_text(error)}".split())
+            if form is None or not form.sender_repeats:
                 letter = Letter(given.channel, delivery.original(), reason, traceback_of(error), delivery.tries)
                 self._flusher.bury(letter)
+        elif delivery.tries < _DURABLE_TRIES and not given.exhausted:
+            self._give_back(given, ConsumeLater().wait(delivery.tries))
+        else:
+            self._settle_failed(given, reason, traceback_of(error))
         log.error("%s failed", _shown(given), exc_info=(type(error), error, error.__traceback__))
 
     def _left(self, given: _Given, error: StreamClosed) -> None:
@@ -380,19 +407,30 @@ class Consuming:
         self._settle_failed(given)
         log.warning("%s: %s", _shown(given), error)
 
-    def _settle_failed(self, given: _Given) -> None:
-        """Give the failure answer and release the claim."""
+    def _settle_failed(self, given: _Given, reason: str = "", traceback: str = "") -> None:
+        """Give the failure answer and release the claim.
+
+        Args:
+            given: The message.
+            reason: Why it becomes a dead letter before it is acknowledged; "": it does not, here.
+            traceback: Of what failed.
+        """
         batch = self._layer.batch()
         if given.claim is not None:
             self._claims.end(given.claim)
             given.claim.release(batch)
-        if given.delivery.id is not None:
-            batch.ack(given.delivery)
+        delivery = given.delivery
+        if reason:
+            tries = delivery.tries
+            batch.dead_letter(given.channel, delivery.original(), reason=reason, traceback=traceback, tries=tries)
+            self.stats["dead_letters"] += 1
         if given.form is not None and given.form.failure is not None and given.reply_name is not None:
             try:
                 batch.send(given.reply_name, dict(given.form.failure), trusted=True)
             except TypeError as error:
                 log.error("%s cannot be answered: %s", _shown(given), error)
+        if delivery.id is not None:
+            batch.ack(delivery)
         self._flusher.put(batch.calls)
 
     def _give_up(self, given: _Given) -> None:
@@ -433,6 +471,7 @@ class _Given:
         "consumer",
         "content",
         "delivery",
+        "exhausted",
         "form",
         "held",
         "message",
@@ -451,6 +490,7 @@ class _Given:
         self.held: Held | None = None
         self.consumer: Any = None
         self.settled = False
+        self.exhausted = False  # its own number of tries is used up
 
 
 class _Again:

@@ -200,14 +200,18 @@ class Flusher:
             return
         kept: list[Call] = []
         doubts = 0
+        doubtful = False  # whether what was sent for the message whose acknowledgement comes next may not have arrived
         ended: Endings = {}
         for call, outcome in zip(calls, outcomes, strict=True):
             if isinstance(outcome, LayerUnavailable):
                 self.away = True
                 if not outcome.uncertain:
-                    kept.append(call)
+                    if not (doubtful and Batch.settles(call)):  # else it is delivered again, and all is sent anew
+                        kept.append(call)
+                    doubtful = doubtful and not Batch.settles(call)
                     continue
                 doubts += 1
+                doubtful = True
                 channel = Batch.channel_of(call)
                 if channel is not None and channel in endings:
                     ended[channel] = endings.pop(channel)

@@ -59,7 +59,9 @@ class Place:
         self._thread = threading.Thread(target=self._run, name=worker.name, daemon=True)
         self.flusher = Flusher(layer, worker._pause, worker._expect, self._outage)
         wall = time.time if layer.clock is time.monotonic else layer.clock
-        self.consuming = Consuming(layer, worker.routing, self.flusher, worker._claims, wall, worker._stream_timeout)
+        self.consuming = Consuming(
+            layer, worker.routing, self.flusher, worker._claims, worker._leases, wall, worker._stream_timeout
+        )
 
     def start(self) -> None:
         """Start the thread."""
@@ -124,6 +126,8 @@ class Place:
         if len(deliveries) > 1 and worker._helper is not None and worker._prefetch is None:
             self._taken_at = self._clock()
             worker._expect(self._taken_at + _STALLED)
+        if deliveries[-1].id is not None:
+            worker._leases.hold(deliveries)
         unstarted.extend(deliveries)
         while unstarted and not worker._stopping:
             since = flusher.since
@@ -159,6 +163,8 @@ class Place:
         try:
             while True:
                 delivery = self._unstarted.pop()
+                if delivery.id is not None:
+                    self._worker._leases.end(delivery)
                 taken.setdefault(delivery.channel, deque()).appendleft(delivery)
         except IndexError:
             for deliveries in taken.values():  # one call each, so that each is back as a whole or not at all
@@ -172,12 +178,14 @@ class Place:
                 self._unstarted.extendleft(reversed([*deliveries]))
                 self._taken_at = self._clock() + _AWAY_PAUSE - _STALLED
                 return
-            self._lose(len(deliveries), error)
+            self._lose(deliveries, error)
         self._worker._unreserve(len(deliveries))
 
-    def _lose(self, count: int, error: object) -> None:
-        self.consuming.stats["lost_unstarted"] += count
-        log.error("%d messages that were taken and not started are lost: %s", count, error)
+    def _lose(self, deliveries: Collection[Delivery], error: object) -> None:
+        count = sum(delivery.id is None for delivery in deliveries)  # durable channels deliver theirs again
+        if count:
+            self.consuming.stats["lost_unstarted"] += count
+            log.error("%d messages that were taken and not started are lost: %s", count, error)
 
     def finish(self, until: float) -> None:
         """Send what is left and put back what was not started; both are tried once at least, and until then."""
@@ -192,7 +200,7 @@ class Place:
         if flusher.busy():
             log.error("%s: what was still to be sent is lost", "the layer is away" if flusher.away else "no room")
         if self._unstarted:
-            self._lose(len(self._unstarted), "the layer is away")
+            self._lose(self._unstarted, "the layer is away")
         self.consuming.close()
 
     def stop(self) -> None:

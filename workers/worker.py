@@ -1,8 +1,8 @@
 """The worker: takes messages from the layer and has them consumed, in one thread or several.
 
     threads:           flush and receive a batch ─► consume each   (one is the fast path: nothing is handed over)
-    the one of run():  announce, renew claims, try full channels again, flush and put back what waits for a slow
-                       consumer, give up a thread whose consumer ignores its timeout
+    the one of run():  announce, renew claims and leases, try full channels again, flush and put back what waits for a
+                       slow consumer, give up a thread whose consumer ignores its timeout
 
 A thread takes as many messages at a time as its consumers finish in 5 ms. What it has not started after 10 ms goes back
 to the head of its channel, so that a slow consumer holds up nothing that another thread or worker could take.
@@ -27,6 +27,7 @@ from ..operations.errors import UsageError
 from .claims import Claims
 from .flushing import HOLD
 from .full_channels import PATIENCE
+from .leases import Leases
 from .listening import listened
 from .place import Place
 from .routing import Routing
@@ -93,6 +94,7 @@ class Worker:
         self._left_lock = threading.Lock()
         self._stream_timeout = stream_timeout
         self._claims = Claims(layer, self._expect)
+        self._leases = Leases(layer.clock, self._expect)
         self._places: list[Place] = []
         self._announced = -_FOREVER
         self._stopping = False
@@ -109,7 +111,7 @@ class Worker:
         could not be put back; `receives_cut`, how often the layer was lost while it was asked for messages, so that one
         batch may have been on its way.
         """
-        total: Counter[str] = Counter()
+        total: Counter[str] = Counter(dict(self._leases.stats))
         for place in self._places:
             # Copied in one go: their threads go on counting.
             total.update(dict(place.consuming.stats))
@@ -184,6 +186,7 @@ class Worker:
         Raises:
             LayerUnavailable: the layer is away.
         """
+        self.layer.agree()
         self.layer.announce(self.name, {"channels": dict.fromkeys(self.channels, False)})
         self._announced = self.layer.clock()
 
@@ -290,9 +293,10 @@ class _Helper:
         now = self._clock()
         if worker._announced + ANNOUNCE <= now:
             self.announce()
-        if worker._claims.due() <= now:
-            worker._claims.renew()
-        due = min(worker._announced + ANNOUNCE, worker._claims.due())
+        for kept in (worker._claims, worker._leases):
+            if kept.due() <= now:
+                kept.renew()
+        due = min(worker._announced + ANNOUNCE, worker._claims.due(), worker._leases.due())
         batches = sum(place.batches for place in worker._places)
         if batches != self._batches:
             # While batches come one after the other, looking again by itself is cheaper than being called for each.

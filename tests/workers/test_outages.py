@@ -377,6 +377,7 @@ def test_dead_letters_in_doubt_are_not_repeated(
     flusher = Flusher(flaky, clock.advance, print, never)
     for n in range(4):
         flusher.bury(Letter("x", {"n": n}, "x"))
+    flaky.agree()
     flaky.faults = [None, (CUT, 1), (CUT, 0), AWAY]
     assert flusher.flush() is False
     assert flusher.due() > clock()
