@@ -356,6 +356,13 @@ class Layer(ABC):
         """Return messages_count, messages_pending, messages_max_age, channel_full_count and rates, of one channel."""
         return dict(self._call(("channel_statistics", (self._calls.queue(channel),))))
 
+    def channels(self) -> dict[str, dict[str, Any]]:
+        """Return the channels that are, or lately were, in use, with what `channel_statistics` tells of each.
+
+        Single-reader channels are left out. All is asked for at once.
+        """
+        return {name: dict(figures) for name, figures in self._call(("channels", ())).items()}
+
     def problems(self) -> list[str]:
         """Return what is wrong with the place behind this layer, a line each, after a real round trip to it."""
         return []

@@ -24,8 +24,8 @@ Call = tuple[str, tuple[Any, ...]]
 _REPEATABLE = frozenset(
     (
         "get_state", "delete_state", "group_members", "snapshot", "peek", "channel_statistics", "statistics",
-        "listeners", "dead_letters", "announce", "lease", "restore", "renew", "release", "flush", "group_add",
-        "group_discard", "promote", "agree", "ack", "nack", "extend", "put_back_durable", "dead_letter",
+        "channels", "listeners", "dead_letters", "announce", "lease", "restore", "renew", "release", "flush",
+        "group_add", "group_discard", "promote", "agree", "ack", "nack", "extend", "put_back_durable",
         "dead_letter_of", "dead_letter_drop",
     )
 )  # fmt: skip

@@ -129,6 +129,7 @@ _FORMS: dict[str, _Form] = {
     "purge": _Form(_STR),
     "channel_statistics": _Form(_STR),
     "statistics": _Form(),
+    "channels": _Form(),
     "group_add": _Form(_STR, _STR, _STR, _MAYBE_BYTES, *_LIFE, stores=True),
     "group_discard": _Form(_STR, _STR, _STR),
     "group_leave": _Form(_STR, _STR, _STR, _INT),

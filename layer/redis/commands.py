@@ -108,6 +108,7 @@ class Commands:
             "purge": self._purge,
             "channel_statistics": self._channel_statistics,
             "statistics": self._statistics,
+            "channels": self._channels,
             "group_add": self._group_add,
             "group_discard": self._group_discard,
             "group_leave": self._group_leave,
@@ -389,6 +390,9 @@ class Commands:
     def _statistics(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         return self._script("statistics", ()), _whole
 
+    def _channels(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
+        return self._script("statistics", ()), _each
+
     def _flush(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         return self._script("flush", (), self.keys.pattern), _nothing
 
@@ -515,6 +519,10 @@ def _statistics(reply: Any) -> dict[str, Any]:
         "channel_full_count": int(refused),
         "channel_full_count_per_second": float(refused_rate),
     }
+
+
+def _each(reply: Any) -> dict[str, Any]:
+    return {name.decode(): _statistics(one) for one, name in zip(reply[0], reply[2], strict=True)}
 
 
 def _whole(reply: Any) -> dict[str, Any]:

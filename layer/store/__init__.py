@@ -54,6 +54,7 @@ class Store:
             "purge": self.queues.purge,
             "channel_statistics": self.queues.channel_statistics,
             "statistics": self.statistics,
+            "channels": self.queues.channels,
             "group_add": self.groups.add,
             "group_discard": self.groups.discard,
             "group_leave": self.groups.leave,

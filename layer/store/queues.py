@@ -328,6 +328,11 @@ class Queues:
             "channel_full_count_per_second": full.rate(now),
         }
 
+    def channels(self) -> dict[str, dict[str, Any]]:
+        """Return the ASGI 1.x statistics of each queue that is not single-reader, or lately was there."""
+        named = [name for name, queue in self._queues.items() if not queue.single]
+        return {name: self.channel_statistics(name) for name in [*self._retired, *named]}
+
     def _open(self, name: str, now: float) -> Queue:
         counts = self._retired.pop(name, None)
         if counts is None:

@@ -2,7 +2,7 @@
 -- uses _queue.lua _letters.lua _durable.lua _durable_take.lua
 -- Tell counts of queues.  KEYS: none are known before.  ARGV: P, queues; none: all that are registered.
 -- Returns {for each queue {sent, sent a second, pending, greatest age, refused, refused a second}, {copies of group
--- messages that were dropped, dead letters that were dropped}}, numbers as text.
+-- messages that were dropped, dead letters that were dropped}, the queues}, numbers as text.
 local now = time()
 local names = {unpack(ARGV, 2)}
 if #names == 0 then names = call('SMEMBERS', P .. 'queues') end
@@ -48,4 +48,4 @@ for _, name in ipairs(names) do
   if #names > 1 and not fields[1] and not fields[2] then call('SREM', P .. 'queues', name) end
 end
 local totals = call('HMGET', P .. 'totals', 'dropped', 'letters_dropped')
-return {results, {totals[1] or '0', totals[2] or '0'}}
+return {results, {totals[1] or '0', totals[2] or '0'}, names}

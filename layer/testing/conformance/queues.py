@@ -280,6 +280,11 @@ class Queues(Part):
         assert statistics["channel_full_count_per_second"] > 0
         whole = layer.global_statistics()
         assert set(statistics) <= set(whole)
+        layer.send("b?c", {})
+        channels = layer.channels()
+        assert set(channels) == {"a", "b"}
+        assert channels["a"].keys() == statistics.keys()
+        assert channels["a"]["messages_pending"] == 2
         assert whole["messages_count"] == 3
         assert whole["messages_pending"] == 2
         assert whole["channel_full_count"] == 1
