@@ -363,8 +363,8 @@ class Commands:
             keys.mark(queue, once or ""), keys.later, keys.wake,
         ]  # fmt: skip
         command = self._script(
-            "put_durable", touched, queue, expiry, min(capacity, _MOST), delay, _utf8(key or ""),
-            int(once is not None), window, message_tail(local, body),
+            "put_durable", touched, queue, _seconds(expiry), min(capacity, _MOST), _seconds(delay), _utf8(key or ""),
+            int(once is not None), _seconds(window), message_tail(local, body),
         )  # fmt: skip
         return command, lambda reply: full(queue, reply[0], capacity) if isinstance(reply, list) else reply == 1
 

@@ -85,15 +85,16 @@ def place(make: Callable[..., Place]) -> Place:
 
 @pytest.mark.parametrize("long", [1e10, 1e16, 1e300])
 def test_what_shall_live_for_ever_does(make: Callable[..., Place], long: float) -> None:
-    place = make(group_expiry=long)
+    place = make(group_expiry=long, durable=["durable"])
     layer = place.layer
-    layer.send("a", {"n": 1}, expiry=long)
-    layer.send("a", {"n": 2}, expiry=long, once="o", window=long)
-    assert layer.send("a", {"n": 2}, once="o", window=long) is False
-    layer.send("b", {"n": 3}, delay=long, expiry=long)
-    layer.send("c?d", {"n": 4}, expiry=long)
-    assert [layer.receive([name])[1] for name in ("a", "a", "b", "c?d")] == [{"n": 1}, {"n": 2}, None, {"n": 4}]
-    assert layer.channel_statistics("b")["messages_pending"] == 1
+    for name in ("a", "durable"):
+        assert layer.send(name, {"n": 1}, expiry=long, once="o", window=long)
+        assert layer.send(name, {"n": 1}, once="o", window=long) is False
+        layer.send(name, {"n": 2}, delay=long, expiry=long, key="k")
+        assert [delivery.message for delivery in layer.receive_batch([name], 10)] == [{"n": 1}]
+        assert layer.cancel(name, "k")
+    layer.send("c?d", {"n": 3}, expiry=long)
+    assert layer.receive(["c?d"]) == ("c?d", {"n": 3})
     assert layer.put_state("k", 1, ttl=long)
     assert layer.incr_state("c", window=long) == 1
     assert (layer.get_state("k")[0], layer.get_state("c")[0]) == (1, 1)
