@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from ..operations.errors import UsageError
 
 if TYPE_CHECKING:
+    from ..layer import Layer
     from .base import ProtocolServer
 
-__all__ = ["SERVERS", "load_server"]
+__all__ = ["SERVERS", "load_server", "make_servers"]
 
 SERVERS: dict[str, str] = {
     "http": "trunkline.protocol_servers.http:HttpServer",
@@ -40,3 +42,21 @@ def load_server(name: str) -> type[ProtocolServer]:
             raise
         needed = f"trunkline[{extra}]"
         raise UsageError(f"{name.upper()} needs {needed}: pip install '{needed}' ({error.name} is missing)") from error
+
+
+def make_servers(settings: Mapping[str, Any], layer: Layer, *, reactor: Any) -> list[ProtocolServer]:
+    """Make the servers that tables of settings stand for.
+
+    Args:
+        settings: The tables, by the servers' names.
+        layer: The channel layer.
+        reactor: Twisted's asyncio reactor.
+
+    Raises:
+        UsageError: There is no such server, or the extra it needs is not installed.
+    """
+    return [
+        server
+        for name, table in settings.items()
+        for server in load_server(name).instances(layer, table, reactor=reactor)
+    ]

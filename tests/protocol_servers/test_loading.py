@@ -54,4 +54,4 @@ def test_nothing_is_loaded_before_it_is_wanted(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(SERVERS, "made", "made_up_server:Server")
     monkeypatch.setitem(sys.modules, "made_up_server", made)
     assert load_server("made") is made.Server
-    assert protocol_servers.__all__ == ["SERVERS", "load_server"]
+    assert protocol_servers.__all__ == ["SERVERS", "load_server", "make_servers"]

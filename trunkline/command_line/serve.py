@@ -6,21 +6,26 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ..operations.errors import UsageError
-from ..protocol_servers import SERVERS, load_server
+from ..protocol_servers import SERVERS, load_server, make_servers
 from . import configuration as configured
 from . import running
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..operations.parent import Parent
     from ..operations.settings import Configuration
     from ..protocol_servers.base import ProtocolServer
 
 SUMMARY = "Run one protocol server; its workers are other processes on the same layer (trunkline work)."
+_CLIENTS = frozenset({"irc"})  # they connect, and do not listen
+
 EXAMPLES = (
     "trunkline serve http --layer redis://localhost:6379/0",
     "trunkline serve http -e tcp:8000:interface=0.0.0.0 --processes 2",
     "trunkline serve smtp -c trunkline.toml --grace 60",
     "trunkline serve udp -e udp:9999",
+    "trunkline serve irc -c trunkline.toml",
 )
 
 
@@ -53,6 +58,8 @@ def _execute(arguments: argparse.Namespace, parent: Parent | None) -> int:
     from ..operations.process import end_within
 
     name = arguments.server
+    if name in _CLIENTS:
+        _refuse_listening(arguments)
     configuration = configured.load_configuration(arguments, (name,))
     settings = _settings_of(name, configuration)
     running.require_shared_layer(configuration, f"serve {name}")
@@ -67,24 +74,25 @@ def _execute(arguments: argparse.Namespace, parent: Parent | None) -> int:
     reactor = event_loop.install_reactor()
     layer = running.open_layer(configuration)
     try:
-        server = load_server(name)(layer, settings, reactor=reactor)
-        server.reuse_port = processes > 1
+        servers = make_servers({name: settings}, layer, reactor=reactor)
+        for server in servers:
+            server.reuse_port = processes > 1
         voice = running.Voice(arguments, configuration, parent)
-        return event_loop.run(reactor, _serve(server, voice, configuration.worker.grace, parent is not None))
+        return event_loop.run(reactor, _serve(servers, voice, configuration.worker.grace, parent is not None))
     finally:
         layer.close()
         end_within(configuration.worker.grace)
 
 
-async def _serve(server: ProtocolServer, voice: running.Voice, grace: float, supervised: bool) -> int:
+async def _serve(servers: Sequence[ProtocolServer], voice: running.Voice, grace: float, supervised: bool) -> int:
     from ..operations.process import Process
 
     def ready() -> None:
         running.settle()
-        voice.begin(server.name, running.addresses([server]))
+        voice.begin(servers[0].name, running.addresses(servers))
 
     process = Process(
-        [server], None, drain=grace, grace=grace, ready=ready, stopping=voice.stopping, supervised=supervised
+        servers, None, drain=grace, grace=grace, ready=ready, stopping=voice.stopping, supervised=supervised
     )
     return await process.main()
 
@@ -100,4 +108,20 @@ def _settings_of(name: str, configuration: Configuration) -> Any:
         return configuration.servers[name]
     if name == "udp":  # there is no port that everybody would expect
         raise UsageError("serve udp needs an endpoint: -e udp:PORT, TRUNKLINE_UDP_ENDPOINTS, or [udp] in a file")
+    if name == "irc":
+        raise UsageError("serve irc needs a network: a table [irc.NETWORK] with servers and nick in a file (-c FILE)")
     return load_server(name).Settings()
+
+
+def _refuse_listening(arguments: argparse.Namespace) -> None:
+    """Refuse what a server cannot do that connects to others.
+
+    Raises:
+        UsageError: it is to listen, or several processes are to hold its connections.
+    """
+    if arguments.endpoints is not None:
+        raise UsageError(
+            f"serve {arguments.server} listens to nothing: its servers stand in the settings, not after -e"
+        )
+    if arguments.processes is not None:
+        raise UsageError(f"serve {arguments.server} is one process, which holds all its connections: no --processes")
