@@ -209,17 +209,24 @@ class Sender:
 
     async def send(self, subject: str, address: str = "in@example.com", text: str = "Hello.") -> str:
         """Send a mail once, always with the same bytes; return the answer that decided about it."""
-        headers = f"Message-ID: <{subject}@example.org>\r\nSubject: {subject}\r\nFrom: eve@example.org"
-        said = await self._say("MAIL FROM:<eve@example.org>")
+        said = await self.begin(address)
         if said.startswith("250"):
-            said = await self._say(f"RCPT TO:<{address}>")
-        if said.startswith("250"):
-            await self._say("DATA")
-            said = await self._say(f"{headers}\r\nTo: {address}\r\n\r\n{text}\r\n.")
+            said = await self.finish(subject, address, text)
         else:
             await self._say("RSET")
         self.told.setdefault(subject, []).append(said)
         return said
+
+    async def begin(self, address: str = "in@example.com") -> str:
+        """Begin a mail, up to its recipient; return the answer."""
+        said = await self._say("MAIL FROM:<eve@example.org>")
+        return await self._say(f"RCPT TO:<{address}>") if said.startswith("250") else said
+
+    async def finish(self, subject: str, address: str = "in@example.com", text: str = "Hello.") -> str:
+        """Send the mail itself, whose recipient was accepted; return the answer."""
+        headers = f"Message-ID: <{subject}@example.org>\r\nSubject: {subject}\r\nFrom: eve@example.org"
+        await self._say("DATA")
+        return await self._say(f"{headers}\r\nTo: {address}\r\n\r\n{text}\r\n.")
 
     async def _say(self, line: str) -> str:
         self._streams[1].write(line.encode() + b"\r\n")

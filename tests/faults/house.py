@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +22,7 @@ from .site import Site, until
 TIMEOUT = 5  # seconds: response_timeout, answer_timeout
 WORKERS = 2
 PREFETCH = 64  # messages that a worker takes at once, at most
+PULL = 256  # messages that a server takes at once, at most
 
 SETTINGS = f"""
 routing = "app"
@@ -33,6 +36,7 @@ hostname = "mail.example.com"
 answer_timeout = {TIMEOUT}
 [udp]
 endpoints = ["udp:0"]
+answer_timeout = {TIMEOUT}
 """
 
 
@@ -69,6 +73,27 @@ class House:
     async def counted(self) -> Counter[str]:
         """Return what everybody counted so far."""
         return await counted(self.folder, [server.pid for server in self.servers] + sorted(self.work.children()))
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Have the workers stand still, so that what is sent waits in Redis."""
+        workers = self.work.children()
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in workers:
+                os.kill(pid, signal.SIGCONT)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Have Redis stand still, so that what is sent to it waits on the connections; it may be killed meanwhile."""
+        self.redis.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.redis.signal(signal.SIGCONT)
 
     def members(self) -> dict[str, Any]:
         """Return the group of all sockets: reply channel → info."""
@@ -155,12 +180,12 @@ class Street(Traffic):
     Args:
         name: What all names begin with.
         house: Where to.
-        pace: As for `Traffic`.
+        pace, senders: As for `Traffic`.
     """
 
-    def __init__(self, name: str, house: House, pace: float) -> None:
+    def __init__(self, name: str, house: House, pace: float, senders: int) -> None:
         self.http, self.smtp, self.udp = house.ports
-        super().__init__(name, http=self.http, smtp=self.smtp, browsers=6, senders=3, pace=pace)
+        super().__init__(name, http=self.http, smtp=self.smtp, browsers=6, senders=senders, pace=pace)
         self.name = name
         self.house = house
         self.talkers = [Talker(f"{name}s{number}") for number in range(40)]
@@ -190,6 +215,20 @@ class Street(Traffic):
         """Frames that have not come back to sockets that are open."""
         return {text for socket in self.everybody for text in socket.missing}
 
+    async def mail(self) -> str:
+        """Send a mail once, beside the traffic; return what it was told."""
+        sender = Sender(f"{self.name}beside{len(self.senders)}", self.smtp)
+        self.senders.append(sender)
+        await sender.open()
+        told = await sender.send(sender.name)
+        sender.close()
+        return told
+
+    async def pile_up(self, frames: int = 50) -> None:
+        """Wait until so many more frames are under way."""
+        wanted = len(self.lost) + frames
+        await until(lambda: len(self.lost) >= wanted, "frames pile up")
+
     def close(self) -> None:
         super().close()
         self.datagrams.close()
@@ -215,12 +254,8 @@ class Street(Traffic):
             await self.quiet[0].heard(self.quiet[0].send())
 
         async def mailed() -> None:
-            sender = Sender(f"{self.name}back", self.smtp)
-            self.senders.append(sender)
-            await sender.open()
-            while not (await sender.send(sender.name)).startswith("250 "):
+            while not (await self.mail()).startswith("250 "):
                 await asyncio.sleep(0.02)
-            sender.close()
 
         async def returned() -> None:
             first = self.datagrams.sent
@@ -289,13 +324,14 @@ class Stay:
 
         taken = house.site.taken()
         counts.note("frames", street.frames)
-        counts.note("lost before a consumer", sum(not taken[f"frame {text}"] for text in street.lost))
-        counts.note("lost after it", sum(taken[f"frame {text}"] > 0 for text in street.lost))
+        counts.note("lost", len(street.lost))
         counts.none("echoed twice", street.doubled)
         counts.note("requests", street.statuses.total())
-        for status in sorted(street.statuses.keys() - {200}):
+        for status in (503, 504):
             counts.note(f"told {status}", street.statuses[status])
-        counts.none("told neither 200, 503 nor 504", street.statuses.keys() - {200, 503, 504})
+        counts.none("told anything else", street.statuses.keys() - {200, 500, 503, 504})
+        # Whoever's answer is in doubt is sent an error behind it.
+        counts.limit("told 500", street.statuses[500], 0, self.grown["worker.in_doubt"])
         counts.none("told another's text", [name for browser in street.browsers for name in browser.wrong])
         counts.note("datagrams", street.datagrams.sent)
         counts.note("answered", len(street.datagrams.echoes))
@@ -309,14 +345,13 @@ class Stay:
         counts.note("mails", len(mails))
         counts.note("told 451", sum(line.startswith("451 ") for line in answers))
         counts.none("told anything but 250 and 451", [line for line in answers if line[:4] not in ("250 ", "451 ")])
-        counts.none("told 250 and not consumed", [name for name in mails if not taken[f"mail {name}"]])
+        accepted = [name for name, told in mails.items() if told[-1].startswith("250 ")]
+        counts.none("told 250 and not consumed", [name for name in accepted if not taken[f"mail {name}"]])
         counts.note("consumed twice", sum(taken[f"mail {name}"] > 1 for name in mails))
         # Told 451 although it was consumed: who tells that it was may be the very Redis that is gone.
         counts.none(
             "consumed more often than sent", [name for name, told in mails.items() if taken[f"mail {name}"] > len(told)]
         )
-        counts.note("in doubt for servers", self.grown["inbox.in_doubt"])
-        counts.note("in doubt for workers", self.grown["worker.in_doubt"] + self.grown["worker.lost_unstarted"])
 
     async def _hear(self, counts: Counts) -> None:
         """Send to the group: it is as before, but for those who closed, and each of its members hears it once."""
@@ -334,30 +369,37 @@ class Stay:
             "told by the group other than once", [each.name for each in everybody if each.said != ["to all", "the end"]]
         )
 
-    def bear(self, counts: Counts, *, inside: Collection[str] = (), pulls: int = 0) -> None:
-        """Count the frames that were lost, and whether anybody was to lose them.
+    def bear(self, counts: Counts, *, inside: Collection[str] = ()) -> None:
+        """Count the frames that were lost, and whether as many as that were to be lost.
 
         Args:
             inside: What was under way, in Redis perhaps, when Redis lost everything.
-            pulls: How many connections were dropped on which a worker may just have been given a batch.
         """
-        lost = self.street.lost
+        taken, lost = self.house.site.taken(), self.street.lost
         if inside:
             counts.note("under way when Redis lost everything", len(inside))
             counts.note("lost of these", len(lost.intersection(inside)))
-        counts.limit("lost besides", len(lost.difference(inside)), 0, self.in_doubt + pulls * PREFETCH)
+        before = {text for text in lost.difference(inside) if not taken[f"frame {text}"]}
+        for what, frames, doubt, cut, batch in (
+            ("before a consumer", before, "inbox.in_doubt", "worker.receives_cut", PREFETCH),
+            ("after it", lost.difference(inside, before), "worker.in_doubt", "inbox.receives_cut", PULL),
+        ):
+            counts.note(doubt, self.grown[doubt])
+            counts.note(cut, self.grown[cut])
+            counts.limit(f"lost {what}", len(frames), 0, self.grown[doubt] + batch * self.grown[cut])
 
 
 @asynccontextmanager
-async def staying(house: House, name: str, pace: float = 500.0) -> AsyncIterator[Stay]:
+async def staying(house: House, name: str, pace: float = 500.0, senders: int = 3) -> AsyncIterator[Stay]:
     """Have traffic flow in the house.
 
     Args:
         house: The house.
         name: What all names begin with.
         pace: Frames a second.
+        senders: How many send mails.
     """
-    stay = Stay(house, Street(name, house, pace))
+    stay = Stay(house, Street(name, house, pace, senders))
     try:
         await stay.begin()
         yield stay

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from .clients import Sender
 from .counts import Counts
-from .house import SETTINGS, TIMEOUT, WORKERS, Answer, House, ask, numbered, staying
+from .house import SETTINGS, TIMEOUT, Answer, House, ask, numbered, staying
 from .site import Site, until
 
 BACK = 3.0  # seconds after which everything is served again
@@ -25,6 +26,9 @@ RENEWAL = 5.0  # seconds between two renewals of a lease
 SLOW = 2  # times as long as everything may take on a machine that is slow
 AT_ONCE = 16  # datagrams that may be under way at one moment
 BUSY = 2000.0  # frames a second
+
+KILL = ("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+HOLD_UP = ("EVAL", "local n = 0 for i = 1, 10000000 do n = n + i end", 0)  # for about 0.1 s
 
 Tell = Callable[[str], None]
 
@@ -69,8 +73,16 @@ def test_redis_dies_and_comes_back_empty(house: House, counts: Counts, tell: Tel
     async def body() -> None:
         async with staying(house, f"kill{away:g}", BUSY) as stay:
             street = stay.street
-            inside = street.lost
-            house.redis.kill()
+            half = Sender("half", street.smtp)
+            await half.open()
+            assert (await half.begin()).startswith("250 ")
+            with house.stopped():
+                if away > TIMEOUT:
+                    await street.pile_up()  # in Redis
+                with house.frozen():
+                    inside = street.lost
+                    await street.pile_up()  # on the way to it
+                    house.redis.kill()
             killed = time.monotonic()
             pages = [await ask(street.http)]
             while pages[-1].status != 503:
@@ -79,11 +91,13 @@ def test_redis_dies_and_comes_back_empty(house: House, counts: Counts, tell: Tel
             sent = {socket.name: len(socket.sent) for socket in street.sockets}
             refused: list[Answer] = []
             handshakes: list[Answer] = []
+            mails = [await half.finish(f"{street.name}half"), await street.mail()]
+            half.close()
             while time.monotonic() < killed + away:
                 refused.append(await ask(street.http))
                 handshakes.append(await ask(street.http, upgrade=True))
                 await asyncio.sleep(0.05)
-            mails = [line for told in street.mails.values() for line in told]
+            mails.append(await street.mail())
             house.redis.start()
             took = await street.served()
             tell(f"the first page refused after {noticed * 1000:.0f} ms; {shown(took)}")
@@ -98,7 +112,7 @@ def test_redis_dies_and_comes_back_empty(house: House, counts: Counts, tell: Tel
             counts.expect("handshakes told 503", [each.status for each in handshakes].count(503), len(handshakes))
             counts.none("told after a second", [each for each in (*refused, *handshakes) if each.seconds > SLOW])
             counts.limit("told 504", street.statuses[504], 0, len(street.browsers))
-            counts.limit("mails told 451 meanwhile", sum(line[:4] == "451 " for line in mails), 1, len(mails))
+            counts.expect("mails told 451 meanwhile", sum(line[:4] == "451 " for line in mails), len(mails))
             dropped = stay.grown["udp.refused_unavailable"] + stay.grown["udp.in_doubt"]
             unanswered = street.datagrams.sent - len(street.datagrams.echoes)
             counts.limit("datagrams without an answer", unanswered, 1, dropped + AT_ONCE)
@@ -123,15 +137,23 @@ def test_connections_are_killed(house: House, counts: Counts, tell: Tell, scale:
         async with staying(house, "drop", BUSY) as stay:
             street = stay.street
             wanted, killed = house.connections(), 0
-            for _ in range(rounds):
+            for number in range(rounds):
                 # Whoever is slow to come back is not waited for.
                 with suppress(AssertionError):
-                    await until(lambda: house.connections() >= wanted, "all connections are back", 0.5)
-                killed += house.redis.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+                    await until(lambda: house.connections() >= wanted, "all connections are back", 0.3)
+                if number % 2:  # what was sent meanwhile is never read
+                    killed += (await asyncio.to_thread(house.redis.together, HOLD_UP, KILL))[1]
+                else:  # it is executed, perhaps, and the answer is never sent
+                    busy = asyncio.create_task(asyncio.to_thread(house.redis.command, *HOLD_UP))
+                    until_piled = asyncio.create_task(street.pile_up())
+                    await asyncio.wait((busy, until_piled), return_when=asyncio.FIRST_COMPLETED)
+                    until_piled.cancel()
+                    killed += await asyncio.to_thread(house.redis.command, *KILL)
+                    await busy
             took = await street.served()
             tell(f"{killed} connections killed; {shown(took)}")
             await stay.end(counts)
-            stay.bear(counts, pulls=rounds * (WORKERS + 1))
+            stay.bear(counts)
             counts.none("sockets closed", street.closed)
             in_time(took, BACK)
 
@@ -174,18 +196,15 @@ def test_redis_freezes(house: House, counts: Counts, tell: Tell, scale: int) -> 
     async def body() -> None:
         async with staying(house, "freeze") as stay:
             street = stay.street
-            house.redis.signal(signal.SIGSTOP)
             began = time.monotonic()
-            try:
+            with house.frozen():
                 first = await ask(street.http)
                 refused = [await ask(street.http, upgrade=upgrade) for upgrade in (False, True)]
                 await asyncio.sleep(began + frozen - time.monotonic())
-            finally:
-                house.redis.signal(signal.SIGCONT)
             took = await street.served()
             tell(f"the first page refused after {first.seconds:.2f} s; {shown(took)}")
             await stay.end(counts)
-            stay.bear(counts, pulls=WORKERS + 1)
+            stay.bear(counts)
             counts.expect("first page told 503 or 504", int(first.status in (503, 504)), 1)
             counts.expect("then told 503", [each.status for each in refused].count(503), len(refused))
             counts.none("told after a second", [each for each in refused if each.seconds > SLOW])
@@ -206,10 +225,12 @@ def test_redis_is_flushed(house: House, counts: Counts, tell: Tell) -> None:
     """FLUSHALL: what waited is lost, and within one renewal the members are back."""
 
     async def body() -> None:
-        async with staying(house, "flush", BUSY) as stay:
+        async with staying(house, "flush", BUSY, senders=0) as stay:
             street = stay.street
-            inside = street.lost
-            house.redis.command("FLUSHALL")
+            with house.stopped():
+                await street.pile_up()
+                inside = street.lost
+                house.redis.command("FLUSHALL")
             took = await street.served()
             tell(shown(took))
             await stay.end(counts)
@@ -342,14 +363,17 @@ def test_idle_processes_sleep(house: House, counts: Counts, tell: Tell, scale: i
         rates = {pid: (switches(pid) - before[pid]) / passed for pid in pids}
         named = dict(zip((each.pid for each in house.programs), ("http", "smtp", "udp", "supervisor"), strict=True))
         figures = ", ".join(f"{named.get(pid, 'worker')} {rate:.2f}" for pid, rate in sorted(rates.items()))
-        tell(f"context switches a second, within {passed:.0f} s: {figures}")
-        counts.none("processes woken more than once a second", [rate for rate in rates.values() if rate > 1])
+        tell(f"voluntary context switches a second, within {passed:.0f} s: {figures}")
+        # What happens every five seconds may happen once more in ten.
+        counts.none(
+            "processes woken more than once a second", [rate for rate in rates.values() if rate > 1 + 2 / passed]
+        )
 
     asyncio.run(body())
     counts.check(house.site)
 
 
 def switches(pid: int) -> int:
-    """Return how often the threads of a process have gone to sleep, or made way for others, so far."""
+    """Return how often the threads of a process have gone to sleep so far; that others took their turn is no wish."""
     texts = [(task / "status").read_text(encoding="ascii") for task in Path(f"/proc/{pid}/task").iterdir()]
-    return sum(int(count) for text in texts for count in re.findall(r"voluntary_ctxt_switches:\t(\d+)", text))
+    return sum(int(count) for text in texts for count in re.findall(r"^voluntary_ctxt_switches:\t(\d+)", text, re.M))
