@@ -10,8 +10,9 @@ if string.sub(name, -1) ~= '!' then
   if call('PEXPIRETIME', members) < at then call('PEXPIREAT', members, at) end
   return
 end
-local Q = met(name, now, ALL) or know(name, life, ARGV[7], ARGV[8], now)
+local Q = met(name, now, SLICE) or know(name, life, ARGV[7], ARGV[8], now)
 if not Q.lease then
+  if holds(Q) <= now then forget_members(Q, ALL) end
   Q.until_ = now + life
   save(Q, now)
 elseif holds(Q) <= now then

@@ -174,6 +174,7 @@ def test_an_inbox_in_many_groups_is_forgotten_little_by_little(place: Place, how
         place.lapse("s!")
     else:
         place.call("release", "s!", "h")
+    place.layer.group_add("g1", "s!late")
     assert place.layer.group_members("g0") == {"a": None}
     assert place.layer.group_members("g5499") == {}
     left = len(place.found("n:*"))
