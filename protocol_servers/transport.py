@@ -339,9 +339,7 @@ class LoopTransport(asyncio.Protocol):
             self.writeSequence = queue.extend
             self._transport.pause_reading()
         # Begun at once: uvloop starts reading when connection_made returns, whatever was paused before.
-        self._upgrading = begin(
-            self._upgrade(context, handshake_timeout, server_name), self._acceptor.loop
-        )
+        self._upgrading = begin(self._upgrade(context, handshake_timeout, server_name), self._acceptor.loop)
         return self._upgrading
 
     def getTcpNoDelay(self) -> bool:

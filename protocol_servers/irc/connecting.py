@@ -33,8 +33,6 @@ class Wire(Protocol):
         reason: Why it is gone; None: it is not.
     """
 
-    transport: LoopTransport | None = None
-
     def __init__(self) -> None:
         self.link: LoopTransport | None = None
         self.reason: str | None = None

@@ -95,6 +95,8 @@ def _check_routing(report: _Report, configuration: Configuration) -> None:
         for endpoint in getattr(settings, "endpoints", ()):
             if report.of(functools.partial(_check_endpoint, endpoint)):
                 report.fine(f"{name}: {endpoint}")
+        for network, table in getattr(settings, "networks", {}).items():
+            report.fine(f"{name}.{network}: {', '.join(table.servers)}")
 
 
 def _check_endpoint(text: str) -> bool:

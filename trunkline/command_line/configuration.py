@@ -46,7 +46,12 @@ def add_file(parser: argparse.ArgumentParser) -> None:
 
 
 # Who publishes what, by the names of the servers' tables
-_PUBLISHED = {"http": ("http.", "websocket."), "smtp": ("email.receive", "email.recipient"), "udp": ("udp.",)}
+_PUBLISHED = {
+    "http": ("http.", "websocket."),
+    "smtp": ("email.receive", "email.recipient"),
+    "udp": ("udp.",),
+    "irc": ("chat.", "irc-client."),
+}
 
 
 def add_routing(parser: argparse.ArgumentParser) -> None:
