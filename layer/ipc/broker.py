@@ -76,8 +76,8 @@ class Broker:
         self._busy: deque[Session] = deque()
         self._queued: set[Session] = set()  # those in _busy
         self._heard: dict[str, bool] = {}
-        wall = time.time if clock is time.monotonic else clock
-        self.store = Store(clock, self._waiting, self._notify, wall)
+        self.wall = time.time if clock is time.monotonic else clock
+        self.store = Store(clock, self._waiting, self._notify, self.wall)
         self.calls: dict[str, Callable[..., Any]] = self.store.calls | {
             "announce": self._announce,
             "heard": self.store.listeners.heard,
@@ -163,6 +163,14 @@ class Broker:
         """Look again at all that somebody waits for: the clock was moved by hand."""
         self._filled.update(dict.fromkeys(self._waiting))
         self._rouse()
+
+    def fail(self, reason: str) -> None:
+        """Cut all clients off, before any is told what was done: it is not kept."""
+        self.stopping = True
+        self._told.clear()
+        for session in list(self.sessions):
+            self.cut(session, reason)
+        self._busy.clear()
 
     def stop(self, reason: str) -> int:
         """Take no more calls, answer who waits, and say goodbye; return how many messages are lost."""

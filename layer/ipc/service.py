@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import cast
 
+from ..errors import LayerError
 from ..options import MAX_SIZE
 from .broker import MEMORY, Broker
 from .frames import FrameError
+from .journal import Journal
 from .place import Claim, is_trusted, peer_of
 from .session import Session
 
@@ -35,8 +37,11 @@ class Bus:
         memory: Bytes all messages together may take.
         clients: How many may be connected.
         patience: Seconds a client may take to end a frame it began, or to read anything of what it was sent.
+        journal: The file of durable channels; None: beside the socket. It is made when there are such channels.
+        failed: Called once when the file could not be written: nobody is served any more.
 
     Attributes:
+        kept: How many messages of durable channels the file had.
         stats: Named counters: clients, refused (peers of other users), crowded (one client too many), cut_off.
         lost: How many messages were lost, at most, when the broker before this one was killed.
 
@@ -54,6 +59,8 @@ class Bus:
         memory: int = MEMORY,
         clients: int = CLIENTS,
         patience: float = PATIENCE,
+        journal: str | None = None,
+        failed: Callable[[], None] = lambda: None,
     ) -> None:
         self.path = path
         self.loop = loop
@@ -61,8 +68,15 @@ class Bus:
         self._claim = Claim(path)
         self.lost = self._claim.lost
         self.broker = Broker(
-            clock, self._wake, max_size=max_size, memory=memory, lost=self._claim.total, before_telling=self._note
+            clock, self._wake, max_size=max_size, memory=memory, lost=self._claim.total, before_telling=self._keep
         )
+        self._failed = failed
+        self._journal = Journal(journal or f"{path}.db", clock, self.broker.wall)
+        try:
+            self.kept = self._journal.restore(self.broker.store)
+        except LayerError:
+            self._claim.release()
+            raise
         self._clients = clients
         self._patience = patience
         self._server: asyncio.AbstractServer | None = None
@@ -87,6 +101,7 @@ class Bus:
             listener = self._claim.listen()
             self._server = await self.loop.create_unix_server(lambda: _Client(self), sock=listener)
         except BaseException:
+            self._journal.close()
             self._claim.release()
             raise
 
@@ -105,6 +120,7 @@ class Bus:
             await asyncio.wait([protocol.gone for protocol in protocols], timeout=_GOODBYE)
         for protocol in list(self._protocols.values()):
             protocol.transport.abort()
+        self._journal.close()
         self._claim.release(lost)
         return lost
 
@@ -122,6 +138,17 @@ class Bus:
     def _turn(self) -> None:
         self.broker.turn()
         self._set_timer()
+
+    def _keep(self) -> None:
+        """Have on file what was done in this turn, before anybody is told."""
+        try:
+            self._journal.commit()
+        except LayerError as error:
+            log.critical("the bus ends: %s", error)
+            self.broker.fail("what it asked for cannot be kept")
+            self._failed()
+            return
+        self._note()
 
     def _note(self) -> None:
         """Keep on file how many messages there may be: who was told that one was taken must find it counted."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Container
 from typing import Any
 
 from .agenda import Agenda
-from .durable import Durables
+from .durable import Durables, Journal
 from .groups import Groups
 from .letters import Letters
 from .listeners import Listeners
@@ -98,10 +98,16 @@ class Store:
         entries = members + len(self.state) + len(self.letters)
         return waiting + infos + self.state.size() + self.letters.size() + ELEMENT_BYTES * entries
 
+    def keep(self, journal: Journal) -> None:
+        """Have durable channels and dead letters kept in a journal from now on."""
+        self.durables.keep(journal)
+        self.letters.journal = journal
+
     def flush(self) -> None:
         """Drop messages, groups, state and dead letters. Leases and announcements stay: they tell of processes."""
         self.agenda.clear()
         self.queues.flush()
         self.state.flush()
         self.letters.flush()
+        self.durables.flush()
         self.groups.flush()

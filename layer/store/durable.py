@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ..errors import LayerError
 from .element import MESSAGE, PART, Element
-from .letters import Letters
+from .letters import Letter, Letters
 from .meter import Meter
 from .queue import Delayed, Queue
 
@@ -50,8 +50,8 @@ class Record(NamedTuple):
 class Journal(Protocol):
     """Told what changes in durable channels, before anybody else is told that it did."""
 
-    def save(self, queue: str, visibility: float, record: Record) -> None:
-        """Keep a message, in place of what was kept of it."""
+    def save(self, queue: str, visibility: float, record: Record, new: bool) -> None:
+        """Keep a message, in place of what was kept of it; nothing was where it is new."""
 
     def forget(self, queue: str, id: int) -> None:
         """Forget a message."""
@@ -62,15 +62,25 @@ class Journal(Protocol):
     def agree(self, patterns: Mapping[str, float]) -> None:
         """Keep which channels are durable."""
 
+    def letter(self, letter: Letter) -> None:
+        """Keep a dead letter."""
+
+    def forget_letter(self, id: str) -> None:
+        """Forget a dead letter."""
+
+    def clear(self) -> None:
+        """Forget all messages, marks and dead letters."""
+
 
 class _Message:
-    __slots__ = ("element", "id", "key", "lapses", "state", "tries", "turn", "when")
+    __slots__ = ("element", "id", "key", "lapses", "saved", "state", "tries", "turn", "when")
 
     def __init__(self, id: int, element: Element) -> None:
         self.id = id
         self.element = element
         self.tries = 0
         self.lapses = 0
+        self.saved = False
         self.state = READY
         self.when: float | None = None
         self.key: str | None = None
@@ -94,6 +104,7 @@ class DurableQueue(Queue):
         journal: Where changes are kept.
     """
 
+    weight = 0
     __slots__ = ("_again", "_bury", "_journal", "_known", "_last", "_stamp", "_turn", "visibility")
 
     def __init__(
@@ -240,12 +251,13 @@ class DurableQueue(Queue):
         return True
 
     def restore(self, record: Record) -> None:
-        """Take a message back from a journal. They come in the order of their ids."""
+        """Take a message back from a journal. Redeliveries come first, all others in the order of their ids."""
         element = (record.deadline, record.queued, MESSAGE, "", record.body, (record.id, 0))
         message = self._keep(record.id, element)
         message.tries, message.lapses, message.key = record.tries, record.lapses, record.key
+        message.saved = True
         if record.when is None:
-            self._ready(message, journal=False)
+            self._ready(message, again=message.tries > 0, journal=False)
             return
         delayed = self._later(message, record.state, record.when, journal=False)
         if record.key is not None:
@@ -259,7 +271,7 @@ class DurableQueue(Queue):
         return self._keep(max(id, stamp), element)
 
     def _keep(self, id: int, element: Element) -> _Message:
-        self._last = id
+        self._last = max(self._last, id)
         deadline, queued, _, local, body, _ = element
         message = _Message(id, (deadline, queued, MESSAGE, local, body, (id, 0)))
         self._known[id] = message
@@ -314,7 +326,8 @@ class DurableQueue(Queue):
 
     def _save(self, message: _Message) -> None:
         if self._journal is not None:
-            self._journal.save(self.name, self.visibility, message.record())
+            self._journal.save(self.name, self.visibility, message.record(), not message.saved)
+            message.saved = True
 
 
 class Holder(Protocol):
@@ -364,9 +377,9 @@ class Durables:
         known = self.patterns
         merge(known, patterns)
         if patterns.items() - known.items():
-            known.update(patterns)
             if self.journal is not None:
-                self.journal.agree(known)
+                self.journal.agree(patterns)
+            known.update(patterns)
         return dict(known)
 
     def put(
@@ -395,6 +408,15 @@ class Durables:
         queue = self._queues.durable(name, self._make)
         queue.visibility = visibility
         return queue
+
+    def keep(self, journal: Journal) -> None:
+        """Keep what changes from now on in a journal."""
+        self.journal = journal
+
+    def flush(self) -> None:
+        """Have the journal forget everything, as the queues did."""
+        if self.journal is not None:
+            self.journal.clear()
 
     def acknowledge(self, name: str, id: str, tries: int) -> bool:
         """Be done with a message; False if it was before."""

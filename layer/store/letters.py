@@ -1,7 +1,7 @@
 """Dead letters: what nobody will repeat, kept for a person to look at."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 ENTRIES = 10_000
 AGE = 14 * 86_400.0
@@ -26,6 +26,16 @@ class Letter(NamedTuple):
         return len(self.body) + len(self.traceback) + len(self.reason)
 
 
+class Journal(Protocol):
+    """Told what changes among the letters."""
+
+    def letter(self, letter: Letter) -> None:
+        """Keep a dead letter."""
+
+    def forget_letter(self, id: str) -> None:
+        """Forget a dead letter."""
+
+
 class Letters:
     """The newest dead letters: at most ENTRIES, BYTES and AGE; the oldest go first and are counted."""
 
@@ -35,6 +45,7 @@ class Letters:
         self._letters: dict[str, Letter] = {}  # in the order in which they came
         self._bytes = 0
         self.dropped = 0
+        self.journal: Journal | None = None
 
     def __len__(self) -> int:
         return len(self._letters)
@@ -45,6 +56,8 @@ class Letters:
         letter = Letter(now, id, channel, body, reason, traceback, tries, self._wall())
         self.drop(id)
         self._letters[id] = letter
+        if self.journal is not None:
+            self.journal.letter(letter)
         self._bytes += letter.size()
         while len(self._letters) > ENTRIES or (self._bytes > BYTES and len(self._letters) > 1):
             self._drop_first()
@@ -68,7 +81,14 @@ class Letters:
         if letter is None:
             return False
         self._bytes -= letter.size()
+        if self.journal is not None:
+            self.journal.forget_letter(id)
         return True
+
+    def restore(self, letter: Letter) -> None:
+        """Take a letter back from a journal. They come oldest first."""
+        self._letters[letter.id] = letter
+        self._bytes += letter.size()
 
     def size(self) -> int:
         """Return about how many bytes the letters take."""

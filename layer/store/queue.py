@@ -30,6 +30,8 @@ class Queue:
         credit: The channel of an inbox that is told as its chunks are taken.
     """
 
+    weight = 1  # of each message, in what is lost with the store
+
     __slots__ = (
         "_keys", "_ordered", "_soonest", "credit", "deadline", "delayed", "full", "items", "life", "name", "sent",
         "single", "size", "used",

@@ -36,7 +36,7 @@ class Queues:
         self._watched = watched
         self._notify = notify
         self._queues: dict[str, Queue] = {}
-        self.balance = 0  # how many messages were put, less those that were taken
+        self.balance = 0  # how many messages were put that are not durable, less those that were taken
         self._once: dict[tuple[str, str], float] = {}
         self._retired: OrderedDict[str, tuple[Meter, Meter]] = OrderedDict()
         self._sent = 0  # what queues that are gone had counted
@@ -116,7 +116,7 @@ class Queues:
         else:
             queue.append((now + expiry, now, MESSAGE, local, body, None))
         queue.sent.count += 1
-        self.balance += 1
+        self.balance += queue.weight
         if once is not None:
             self.mark((name, once), now + window)
         if name in self._watched:
@@ -140,7 +140,7 @@ class Queues:
             queue.life = element[0] - now
         queue.append(element)
         queue.sent.count += 1
-        self.balance += 1
+        self.balance += queue.weight
         if name in self._watched:
             self._notify(name)
         return True
@@ -195,7 +195,7 @@ class Queues:
                 continue
             used = queue.used
             taken = queue.take(limit, now, enough)
-            self.balance -= used - queue.used
+            self.balance -= queue.weight * (used - queue.used)
             if taken:
                 if queue.single:
                     queue.deadline = now + queue.life
@@ -293,11 +293,18 @@ class Queues:
         self._all_full = Meter(self._clock())
 
     def held(self) -> tuple[int, int]:
-        """Return how many messages are held, and about how many bytes they, the notes and the `once` marks take."""
+        """Return how much is held.
+
+        Returns:
+            (How many messages that are not durable, and about how many bytes all of them, the notes and the `once`
+            marks take).
+        """
         now = self._clock()
         live = [queue for name in list(self._queues) if (queue := self._live(name, now)) is not None]
         elements = sum(len(queue.items) + len(queue.delayed) for queue in live) + len(self._queues) + len(self._once)
-        return sum(queue.used for queue in live), sum(queue.size for queue in live) + ELEMENT_BYTES * elements
+        return sum(queue.used * queue.weight for queue in live), sum(
+            queue.size for queue in live
+        ) + ELEMENT_BYTES * elements
 
     def statistics(self) -> dict[str, Any]:
         """Return the ASGI 1.x statistics over all queues."""
