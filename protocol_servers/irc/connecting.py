@@ -52,7 +52,7 @@ class Wire(Protocol):
     def connectionLost(self, reason: Failure | None = None) -> None:
         """Tell that the connection is gone, and why."""
         if self.reason is None:
-            self.reason = "closed" if reason is None else reason.getErrorMessage()
+            self.reason = "closed" if reason is None else reason.getErrorMessage().rstrip(".")
         lost, self._lost, self._received = self._lost, None, None
         if lost is not None:
             lost(self.reason)

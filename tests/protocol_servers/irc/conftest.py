@@ -1,4 +1,4 @@
-"""A session whose clock stands still, and real servers on loopback."""
+"""A session whose clock stands still, real servers on loopback, a scripted one, and our own server on a bus."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import os
 import select
 import shutil
 import socket
+import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,11 +17,16 @@ from typing import Any
 
 import pytest
 
+from trunkline.layer import Layer, MemoryLayer
 from trunkline.protocol_servers.irc.events import Event
 from trunkline.protocol_servers.irc.history import Mark
 from trunkline.protocol_servers.irc.options import Options
 from trunkline.protocol_servers.irc.registration import Identity
+from trunkline.protocol_servers.irc.server import IrcServer
 from trunkline.protocol_servers.irc.session import Session
+from trunkline.protocol_servers.irc.settings import NetworkSettings
+from trunkline.protocol_servers.testing import IrcRealm, ReactorThread
+from trunkline.workers import Worker
 
 PATIENCE = 20  # seconds; a bound against hanging, never waited for
 EPOCH = 1_700_000_000.0
@@ -333,3 +340,176 @@ def peers() -> Iterator[Callable[..., Peer]]:
     yield connect
     for peer in made:
         peer.socket.close()
+
+
+# A scripted server
+
+
+class RealmServer:
+    """An `IrcRealm` on a port, which can also behave badly.
+
+    Attributes:
+        realm: The network; to be used within `lock`.
+        port: Where it listens; the same after `close` and `open`.
+        accepted: Connections so far.
+        rude: Called in a thread with each connection instead of serving it.
+    """
+
+    def __init__(self, realm: IrcRealm, context: ssl.SSLContext | None = None) -> None:
+        self.realm = realm
+        self.lock = threading.RLock()
+        self.accepted = 0
+        self.rude: Callable[[socket.socket], None] | None = None
+        self.port = 0
+        self._context = context
+        self._sockets: list[socket.socket] = []
+        self.open()
+
+    def open(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", self.port))
+        self.port = self._listening.getsockname()[1]
+        threading.Thread(target=self._accept, args=(self._listening,), daemon=True).start()
+
+    def close(self) -> None:
+        """Cut everything, and refuse connections."""
+        for each in (self._listening, *self._sockets):
+            try:
+                each.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # the other end was quicker
+            each.close()
+        self._sockets.clear()
+
+    def _accept(self, listening: socket.socket) -> None:
+        while True:
+            try:
+                sock, _ = listening.accept()
+            except OSError:
+                return
+            self.accepted += 1
+            self._sockets.append(sock)
+            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        try:
+            if self._context is not None:
+                sock = self._context.wrap_socket(sock, server_side=True)
+                self._sockets.append(sock)
+            if self.rude is not None:
+                self.rude(sock)
+                sock.close()
+                return
+            self._converse(sock)
+        except OSError:
+            pass  # cut, by one side or the other
+
+    def _converse(self, sock: socket.socket) -> None:
+        with self.lock:
+            seat = self.realm.connect()
+        sock.settimeout(0.01)
+        try:
+            while not seat.closed:
+                try:
+                    data = sock.recv(65536)
+                    if not data:
+                        return
+                except TimeoutError:
+                    data = b""
+                with self.lock:
+                    seat.receive(data)
+                    told = seat.take()
+                sock.sendall(told)
+            sock.shutdown(socket.SHUT_WR)
+        finally:
+            with self.lock:
+                self.realm.leave(seat)
+            sock.close()
+
+
+@pytest.fixture
+def serve_realm() -> Iterator[Callable[..., RealmServer]]:
+    """Puts networks on ports: ``serve_realm(IrcRealm(), context=None)``."""
+    made: list[RealmServer] = []
+
+    def serve(realm: IrcRealm | None = None, context: ssl.SSLContext | None = None) -> RealmServer:
+        made.append(RealmServer(realm or IrcRealm(), context))
+        return made[-1]
+
+    yield serve
+    for each in made:
+        each.close()
+
+
+# Our own server
+
+
+class Steady(Prompt):
+    """Jitter that keeps a test waiting no longer than a busy machine needs."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return min(a, 0.05) + 0.02
+
+
+@pytest.fixture
+def memory_layer() -> Iterator[MemoryLayer]:
+    """A layer of the test's own."""
+    layer = MemoryLayer()
+    yield layer
+    layer.close()
+
+
+@pytest.fixture
+def start_irc(reactor_thread: ReactorThread) -> Iterator[Callable[..., IrcServer]]:
+    """Starts our server: ``start_irc(layer, port, nick="bot", join=["#dev"])``; it ends with the test."""
+    running: list[IrcServer] = []
+
+    def start(layer: Layer, port: int | None = None, *, network: str = "test", **settings: Any) -> IrcServer:
+        if port is not None:
+            settings.setdefault("servers", [f"irc://127.0.0.1:{port}"])
+        table = NetworkSettings(**{"nick": "bot", "pace": 1000.0, **settings})
+        server = reactor_thread.run(
+            lambda: IrcServer(layer, table, network=network, reactor=reactor_thread.reactor, random=Steady())
+        )
+        server.lease_patience = 0.0
+        reactor_thread.call(server.start(), timeout=60)
+        running.append(server)
+        return server
+
+    yield start
+    for server in running:
+        if not server.stopping:
+            reactor_thread.call(server.stop(5))
+
+
+@pytest.fixture
+def work() -> Iterator[Callable[..., Worker]]:
+    """Runs workers in threads: ``work(layer, routing)``; they end with the test."""
+    running: list[tuple[Worker, threading.Thread]] = []
+
+    def run(layer: Layer, routing: Any) -> Worker:
+        worker = Worker(layer, routing)
+        thread = threading.Thread(target=worker.run, daemon=True)
+        thread.start()
+        running.append((worker, thread))
+        until(lambda: "chat.message" in {name for info in layer.listeners().values() for name in info["channels"]})
+        return worker
+
+    yield run
+    for worker, thread in running:
+        worker.stop()
+        thread.join(PATIENCE)
+
+
+def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+    """Wait until something is so, and return it."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.005)
+    return found
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., Any]:
+    """Waits until something is so, and returns it."""
+    return until
