@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ..layer import Layer, LayerError
+from ..layer import Layer, LayerError, LayerUnavailable
 from .errors import StartError
 
 PATIENCE = 5.0
@@ -23,6 +23,8 @@ def reach(
 ) -> None:
     """Make one round trip through the layer, and try again for some seconds where it fails.
 
+    With it all processes on the layer agree on which channels are durable.
+
     Args:
         layer: The layer.
         seconds: How long to try.
@@ -30,14 +32,17 @@ def reach(
         clock: Seconds.
 
     Raises:
-        StartError: the layer is away.
+        StartError: the layer is away, or other processes say otherwise of what is durable.
     """
     until = clock() + seconds
     while True:
         try:
             layer.listeners()
+            layer.agree()
             return
-        except LayerError as error:
+        except LayerUnavailable as error:
             if clock() + _PAUSE > until:
                 raise StartError(f"the layer is away: {error}") from error
+        except LayerError as error:
+            raise StartError(f"the layer: {error}") from error
         pause(_PAUSE)

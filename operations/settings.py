@@ -64,16 +64,13 @@ class ChannelSettings:
     Attributes:
         capacity: Messages that a channel of this pattern holds; by default what the layer says.
         expiry: Seconds after which a message is dropped; by default what the layer says.
-        durable: Whether its messages outlive the processes.
+        durable: Whether its messages stay until a consumer has returned, and outlive workers and the layer's process;
+            by default what other processes on this layer say, or else not.
     """
 
     capacity: int | None = field(default=None, metadata={"min": 1})
     expiry: float | None = field(default=None, metadata={"min": 0.001})
-    durable: bool = False
-
-    def __post_init__(self) -> None:
-        if self.durable:
-            raise ValueError("durable = true needs an engine that stores messages; this version has none")
+    durable: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -219,7 +216,7 @@ class _Loading:
         for pattern, rows in patterns.items():
             where = inner(place(f"{self._file}: [channels]", pattern))
             if not isinstance(rows, dict):
-                self.problems.append(f"{where}: expected a table with capacity and expiry")
+                self.problems.append(f"{where}: expected a table with capacity, expiry or durable")
                 continue
             if any(isinstance(value, dict) for value in rows.values()):
                 self.problems.append(f'{where}: a channel pattern is written in quotes: [channels."email.*"]')

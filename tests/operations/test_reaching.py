@@ -23,6 +23,9 @@ class Away:
             raise LayerUnavailable("cannot reach redis://x:6379/0: Connection refused")
         return {}
 
+    def agree(self) -> None:
+        pass
+
 
 def test_a_layer_that_is_there() -> None:
     layer = open_layer("memory://")
@@ -44,3 +47,10 @@ def test_a_layer_that_stays_away_is_no_start() -> None:
     with pytest.raises(StartError, match=r"^the layer is away: cannot reach redis://x:6379/0: Connection refused$"):
         reach(layer, pause=clock.advance, clock=clock)  # type: ignore[arg-type]
     assert PATIENCE - 1 < clock() - before <= PATIENCE
+
+
+def test_a_layer_where_others_say_otherwise_is_no_start() -> None:
+    with MemoryLayer("disagreed", durable=["jobs.*"]) as one, MemoryLayer("disagreed", durable={"jobs.*": 5}) as other:
+        reach(one)
+        with pytest.raises(StartError, match="all processes have to say the same of a channel"):
+            reach(other)

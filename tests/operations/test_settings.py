@@ -192,16 +192,13 @@ def test_empty_layer_in_the_environment_is_unset(write: Write) -> None:
         ("web = 1", "web: expected a table, [web]"),
         ("[needy]", "[needy] address: is required"),
         ("channels = 1", 'channels: expected tables, [channels."email.*"]'),
-        ("[channels]\n'a.*' = 1", '[channels."a.*"]: expected a table with capacity and expiry'),
+        ("[channels]\n'a.*' = 1", '[channels."a.*"]: expected a table with capacity, expiry or durable'),
         (
             "[channels.email.receive]\ncapacity = 1",
             '[channels.email]: a channel pattern is written in quotes: [channels."email.*"]',
         ),
         ("[channels.x]\ncapacity = 0", "[channels.x] capacity: must be at least 1, got 0"),
-        (
-            "[channels.x]\ndurable = true",
-            "[channels.x]: durable = true needs an engine that stores messages; this version has none",
-        ),
+        ("[channels.x]\ndurable = 1", "[channels.x] durable: expected true or false, got 1"),
         ("[slack.acme]\n", "[slack]: this version of Trunkline has no Slack server"),
         ("[lmtp]\n", "[lmtp]: this version of Trunkline has no LMTP server"),
         ("[operations]\nport = 1", "[operations]: this version of Trunkline has no status page"),

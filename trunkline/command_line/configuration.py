@@ -162,7 +162,7 @@ def on_private_bus(configuration: Configuration, reload: bool = False) -> bool:
 
 
 def open_layer_of(configuration: Configuration) -> Layer:
-    """Open the layer, with the capacities and expiries of `[channels.PATTERN]`.
+    """Open the layer, with what `[channels.PATTERN]` says.
 
     Raises:
         UsageError: there is no such layer.
@@ -171,9 +171,12 @@ def open_layer_of(configuration: Configuration) -> Layer:
 
     url = configuration.layer or DEFAULT_LAYER
     channels = configuration.channels
-    capacity = {pattern: each.capacity for pattern, each in channels.items() if each.capacity is not None}
-    expiry = {pattern: each.expiry for pattern, each in channels.items() if each.expiry is not None}
+    options: dict[str, dict[str, Any]] = {
+        "channel_capacity": {pattern: each.capacity for pattern, each in channels.items() if each.capacity is not None},
+        "channel_expiry": {pattern: each.expiry for pattern, each in channels.items() if each.expiry is not None},
+        "durable": {pattern: each.durable for pattern, each in channels.items() if each.durable is not None},
+    }
     try:
-        return open_layer(url, channel_capacity=capacity, channel_expiry=expiry)
+        return open_layer(url, **{name: patterns for name, patterns in options.items() if patterns})
     except (ValueError, TypeError) as error:
         raise UsageError(f"layer: {error}") from error
