@@ -4,19 +4,21 @@ An engine is a subclass with a few primitives: `_call` and `_run` (calls of the 
 may block), `_make_inbox` and `close`. All that users see is derived from them here.
 """
 
+import logging
 import random
 import secrets
 import threading
 from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 from . import names
 from .batch import Batch
 from .calls import Call, Calls
 from .delivery import Delivery
-from .errors import ChannelFull, LayerUnavailable, MessageTooLarge
+from .errors import ChannelFull, LayerError, LayerUnavailable, MessageTooLarge
 from .inbox import Callbacks, Inbox, InboxItem
 from .membership import Membership
 from .options import Options
@@ -25,6 +27,9 @@ from .reader import Reader
 from .store.element import Element
 
 BLOCK = 5.0  # seconds a blocking receive waits at most
+UNREADABLE_PAUSE = 5.0  # seconds until somebody with other keys may try to read a durable message
+
+log = logging.getLogger("trunkline.layer")
 
 
 class Layer(ABC):
@@ -55,6 +60,7 @@ class Layer(ABC):
         self.capacity = options.plain_capacity
         self.channel_capacity = options.channel_capacity
         self._calls = Calls(options, rng)
+        self.unreadable = 0  # messages that were taken and that no key opens
         self._calls.limits.settle = self.agree
         self._readers = threading.local()
         self._holder = secrets.token_hex(8)  # a name of its own, as a plain reader of inboxes
@@ -181,7 +187,7 @@ class Layer(ABC):
         durable: dict[str, list[tuple[str, int]]] = {}
         for delivery in deliveries:
             if delivery.id is None:
-                taken.setdefault(delivery._queue, []).append(delivery._element)
+                taken.setdefault(delivery._queue, []).append(self._sealed(delivery._element))
             else:
                 durable.setdefault(delivery._queue, []).append((delivery.id, delivery.tries))
         for queue, ids in durable.items():
@@ -202,11 +208,38 @@ class Layer(ABC):
 
     def peek(self, channel: str, limit: int = 10) -> list[dict[str, Any]]:
         """Return the first messages of a channel, leaving them there."""
-        return [unpack(body) for body in self._call(("peek", (self._calls.queue(channel), limit)))]
+        messages = []
+        for body in self._call(("peek", (self._calls.queue(channel), limit))):
+            with suppress(ValueError):  # what no key opens
+                messages.append(self._calls.open(body))
+        return messages
 
     def purge(self, channel: str) -> int:
         """Drop all messages of a channel, delayed ones too; return how many there were."""
         return int(self._call(("purge", (self._calls.queue(channel),))))
+
+    def _sealed(self, element: Element) -> Element:
+        cipher = self._calls.cipher
+        return element if cipher is None else (*element[:4], cipher.encrypt(element[4]), element[5])
+
+    def _opened(self, deliveries: list[Delivery]) -> list[Delivery]:
+        """Decrypt what was taken. What no key opens is dropped, or left to others where the channel is durable."""
+        cipher, opened = self._calls.cipher, []
+        assert cipher is not None, "only what is encrypted is opened"
+        for delivery in deliveries:
+            element = delivery._element
+            try:
+                delivery._element = (*element[:4], cipher.decrypt(element[4]), element[5])
+                opened.append(delivery)
+            except ValueError as error:
+                self.unreadable += 1
+                if self.unreadable % 1000 == 1:  # whoever can write into the bus must not fill the log
+                    log.error(
+                        "a message on %s cannot be read: %s (%d so far)", delivery.channel, error, self.unreadable
+                    )
+                with suppress(LayerError):
+                    delivery.nack(UNREADABLE_PAUSE)
+        return opened
 
     # groups
 
@@ -232,7 +265,7 @@ class Layer(ABC):
     def group_members(self, group: str) -> dict[str, Any]:
         """Return the channels of a group with the info they were added with."""
         members = self._call(self._calls.group_members(group))
-        return {channel: None if info is None else unpack(info) for channel, info in members.items()}
+        return {channel: None if info is None else self._calls.open(info) for channel, info in members.items()}
 
     def send_group(self, group: str, message: dict[str, Any], *, exclude: str | Iterable[str] | None = None) -> None:
         """Send a message to all channels of a group.
@@ -255,7 +288,7 @@ class Layer(ABC):
     def get_state(self, key: str) -> tuple[Any, int]:
         """Return (value, version) of a key, or (None, 0)."""
         value, version = self._call(self._calls.get_state(key))
-        return (unpack(value) if isinstance(value, bytes) else value), version
+        return (self._calls.open(value) if isinstance(value, bytes) else value), version
 
     def put_state(self, key: str, value: Any, ttl: float, if_version: int | None = None) -> int:
         """Set a value for `ttl` seconds.
@@ -320,12 +353,12 @@ class Layer(ABC):
         Returns:
             Dicts of id, channel, message, reason, traceback, tries and time (Unix seconds).
         """
-        return [_letter(fields) for fields in self._call(("dead_letters", ()))]
+        return [self._letter(fields) for fields in self._call(("dead_letters", ()))]
 
     def dead_letter_of(self, id: str) -> dict[str, Any] | None:
         """Return one dead letter as `dead_letters` does; None if there is none of this id."""
         fields = self._call(self._calls.dead_letter_of(id))
-        return None if fields is None else _letter(fields)
+        return None if fields is None else self._letter(fields)
 
     def dead_letter_retry(self, id: str) -> bool:
         """Send a dead letter to its channel again, and drop it.
@@ -347,6 +380,11 @@ class Layer(ABC):
     def dead_letter_drop(self, id: str) -> bool:
         """Drop a dead letter; False if there is none of this id."""
         return bool(self._call(self._calls.dead_letter_drop(id)))
+
+    def _letter(self, fields: Sequence[Any]) -> dict[str, Any]:
+        names_ = ("id", "channel", "message", "reason", "traceback", "tries", "time")
+        letter = dict(zip(names_, fields, strict=True))
+        return letter | {"message": self._calls.open(letter["message"])}
 
     def global_statistics(self) -> dict[str, Any]:
         """Return messages_count, messages_pending, messages_max_age, channel_full_count and rates, of all channels."""
@@ -410,9 +448,3 @@ class Layer(ABC):
             raise TypeError(f"an inbox's name ends in '!', unlike {name!r}")
         self.agree()
         return self._make_inbox(name, loop, Callbacks(receive, credit, up, down), lasting)
-
-
-def _letter(fields: Sequence[Any]) -> dict[str, Any]:
-    names_ = ("id", "channel", "message", "reason", "traceback", "tries", "time")
-    letter = dict(zip(names_, fields, strict=True))
-    return letter | {"message": unpack(letter["message"])}

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from .calls import Call
 from .delivery import Delivery
-from .packing import unpack
 
 if TYPE_CHECKING:
     from .base import Layer
@@ -25,7 +24,7 @@ class Batch:
     `Layer.agree`). Nothing is sent before `run`.
 
     Attributes:
-        calls: The operations, to be looked at with the static methods only. They hold packed copies, so they can be
+        calls: The operations, to be looked at with the methods for that only. They hold packed copies, so they can be
             kept and put into another batch of the same layer, to be run there or once more.
     """
 
@@ -51,12 +50,11 @@ class Batch:
         """Tell whether this is the acknowledgement of a delivery."""
         return operation[0] is not None and operation[0][0] == "ack"
 
-    @staticmethod
-    def message_of(operation: Operation) -> dict[str, Any]:
+    def message_of(self, operation: Operation) -> dict[str, Any]:
         """Return the message of a send to a channel or a group."""
         call = operation[0]
         assert call is not None, "only sends have a message"
-        message: dict[str, Any] = unpack(call[1][_BODIES[call[0]]])
+        message: dict[str, Any] = self._checked.open(call[1][_BODIES[call[0]]])
         return message
 
     @staticmethod

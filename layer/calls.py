@@ -12,10 +12,11 @@ from typing import Any
 
 from . import names
 from .delivery import Delivery
+from .encryption import Cipher
 from .errors import LayerUnavailable, MessageTooLarge
 from .limits import Address, Limits
 from .options import Options
-from .packing import pack, pack_message, pack_trusted
+from .packing import pack, pack_message, pack_trusted, unpack
 from .store.letters import TRACEBACK
 
 Call = tuple[str, tuple[Any, ...]]
@@ -48,6 +49,7 @@ class Calls:
         self._options = options
         self._max_size = options.max_size
         self._drop_rate = options.drop_rate
+        self.cipher = Cipher(options.encryption_keys) if options.encryption_keys else None
         self._random = (rng or random.Random()).random
         self.limits = Limits(options)
         self._find = self.limits.find
@@ -80,6 +82,8 @@ class Calls:
         body = pack_trusted(message) if trusted else pack_message(message)
         if len(body) > self._max_size:
             raise self._too_large(body, channel)
+        if self.cipher is not None:
+            body = self.cipher.encrypt(body)
         queue, capacity, max_bytes, seconds, visibility = address
         if self._drop_rate and "?" not in queue and self._random() < self._drop_rate:
             return None
@@ -116,7 +120,7 @@ class Calls:
         """Make the call that adds a channel to a group."""
         names.check_group(group)
         address, local = self._find(channel)
-        packed = None if info is None else self._sized(pack(info, "info"), "info")
+        packed = None if info is None else self._sealed(pack(info, "info"), "info")
         return "group_add", (group, address.queue, local, packed, *self._life(address))
 
     def group_discard(self, group: str, channel: str) -> Call:
@@ -135,7 +139,7 @@ class Calls:
     ) -> Call | None:
         """Make the call of a group send; None if it is lost on purpose."""
         names.check_group(group)
-        body = self._sized(pack_trusted(message) if trusted else pack_message(message), group)
+        body = self._sealed(pack_trusted(message) if trusted else pack_message(message), group)
         excluded: dict[str, list[str]] = {}
         for channel in (exclude,) if isinstance(exclude, str) else exclude or ():
             address, local = self._find(channel)
@@ -153,7 +157,7 @@ class Calls:
         _key("key", key)
         if if_version is not None and (not isinstance(if_version, int) or isinstance(if_version, bool)):
             raise TypeError(f"if_version must be an int or None, not {if_version!r:.100}")
-        return "put_state", (key, self._sized(pack(value, "value"), f"state {key}"), _seconds("ttl", ttl), if_version)
+        return "put_state", (key, self._sealed(pack(value, "value"), f"state {key}"), _seconds("ttl", ttl), if_version)
 
     def delete_state(self, key: str) -> Call:
         """Make the call that removes a value."""
@@ -175,7 +179,7 @@ class Calls:
 
     def dead_letter(self, channel: str, message: dict[str, Any], reason: str, traceback: str, tries: int) -> Call:
         """Make the call that keeps a dead letter; only the end of a long traceback is kept."""
-        body = self._sized(pack_message(message), self.name(channel))
+        body = self._sealed(pack_message(message), self.name(channel))
         text = str(traceback).encode(errors="replace")[-TRACEBACK:].decode(errors="ignore")
         return "dead_letter", (secrets.token_hex(8), channel, body, str(reason)[:_MAX_REASON], text, int(tries))
 
@@ -210,6 +214,18 @@ class Calls:
 
     def _life(self, address: Address) -> tuple[float, int, int | None]:
         return self._options.group_expiry, address.capacity, address.max_bytes
+
+    def open(self, body: bytes) -> Any:
+        """Return what was packed, and perhaps encrypted.
+
+        Raises:
+            ValueError: It is not what this layer, or one with the same keys, has made.
+        """
+        return unpack(body if self.cipher is None else self.cipher.decrypt(body))
+
+    def _sealed(self, body: bytes, place: str) -> bytes:
+        sized = self._sized(body, place)
+        return sized if self.cipher is None else self.cipher.encrypt(sized)
 
     def _sized(self, body: bytes, place: str) -> bytes:
         if len(body) > self._max_size:

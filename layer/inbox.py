@@ -11,7 +11,6 @@ from . import names
 from .calls import Call
 from .errors import MessageTooLarge
 from .membership import Membership, Snapshot
-from .packing import unpack
 from .store.element import Element
 
 if TYPE_CHECKING:
@@ -216,7 +215,7 @@ class Inbox(ABC):
         items: list[InboxItem] = []
         for group, locals_, element in taken.messages:
             try:
-                items.append(InboxItem(group, locals_, unpack(element[4])))
+                items.append(InboxItem(group, locals_, self._checked.open(element[4])))
             except ValueError:  # whoever wrote this into our queue was not one of us
                 self.stats["unreadable"] += 1
         if items:

@@ -15,7 +15,7 @@ VISIBILITY = 30.0
 
 _MAX_PATTERN = 100
 _MAX_VISIBILITY = 86_400
-_CREDENTIALS = re.compile(r"(?<=//)[^/]*@|(?<=password=)[^&]*")
+_CREDENTIALS = re.compile(r"(?<=//)[^/]*@|(?<=password=)[^&]*|(?<=encryption_keys=)[^&]*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Options:
             to who took it (True: 30). Only `*` is special. They become those of all who use the same place.
         max_size: Bytes a packed message may have.
         drop_rate: The part of all sends that are lost, from 0 to 1: for finding out what a program does then.
-        encryption_keys: Must be empty: no engine of this version encrypts, and none may seem to.
+        encryption_keys: Secrets; the first encrypts what travels, each decrypts. Without any nothing is encrypted.
     """
 
     expiry: float = 60
@@ -46,8 +46,6 @@ class Options:
     encryption_keys: Sequence[str | bytes] = ()
 
     def __post_init__(self) -> None:
-        if self.encryption_keys:
-            raise ValueError("encryption_keys: messages cannot be encrypted in this version")
         for name in ("expiry", "group_expiry", "capacity", "max_size", "drop_rate"):
             value = getattr(self, name)
             if value is None and name == "capacity":
@@ -145,6 +143,8 @@ def from_url(url: str) -> tuple[str, str, dict[str, Any]]:
 
 def _read(name: str, text: str, url: str) -> Any:
     try:
+        if name == "encryption_keys":
+            return text.split(",")
         if name in ("channel_capacity", "channel_expiry"):
             number = int if name == "channel_capacity" else float
             pairs = (part.rpartition(":") for part in text.split(","))

@@ -110,8 +110,10 @@ class Reader(ABC):
         turn = self._turns[key]
         self._turns[key] = turn + 1 if turn + 1 < len(key) else 0
         if flush is None:
-            return self._take(wanted, turn, limit, timeout)
-        return self._flushing(flush, flushed, wanted, turn, limit, timeout)
+            taken = self._take(wanted, turn, limit, timeout)
+        else:
+            taken = self._flushing(flush, flushed, wanted, turn, limit, timeout)
+        return taken if self._layer._calls.cipher is None else self._layer._opened(taken)
 
     def _flushing(
         self,

@@ -303,7 +303,11 @@ class Flusher:
         """
         self.stats["dropped_full"] += 1
         if keep:
-            self.bury(Letter(send.channel, Batch.message_of(send.call), f"{_queue_of(send.channel)} stayed full"))
+            self.bury(
+                Letter(
+                    send.channel, self._layer.batch().message_of(send.call), f"{_queue_of(send.channel)} stayed full"
+                )
+            )
 
     # what can never leave
 
@@ -313,7 +317,7 @@ class Flusher:
         channel = Batch.channel_of(call)
         log.error("a send to %s was refused: %s", channel or "the layer", error)
         if channel is not None:
-            self.bury(Letter(channel, Batch.message_of(call), f"refused: {error}"))
+            self.bury(Letter(channel, self._layer.batch().message_of(call), f"refused: {error}"))
 
     def _write(self) -> None:
         with self._mutex:

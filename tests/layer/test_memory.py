@@ -371,7 +371,7 @@ def test_what_a_batch_holds_can_be_looked_at_and_run_again() -> None:
     batch.delete_state("k")
     kept = list(batch.calls)
     assert [Batch.channel_of(call) for call in kept] == ["x!a", None, None]
-    assert [Batch.message_of(call) for call in kept[:2]] == [{"n": 1}, {"n": 2}]
+    assert [batch.message_of(call) for call in kept[:2]] == [{"n": 1}, {"n": 2}]
     assert [Batch.size_of(call) > 0 for call in kept] == [True, True, False]
     assert batch.run() == [True, None, False]
     assert batch.calls == []
