@@ -155,7 +155,6 @@ class Outbox:
         for lane in list(self._lanes.values()):
             if lane.stuck and not lane.flying and lane.waiting:
                 self._fly(lane)
-                self._try_later()
 
     def _drop_old(self) -> None:
         """Keep to the bounds."""
