@@ -28,7 +28,8 @@ def modules(*folders: str) -> Iterator[Path]:
     """Yield the Python files of some rooms, each under its real folder only."""
     for folder in folders:
         for path in sorted((ROOT / folder).rglob("*.py")):
-            if not any(link in path.parents for link in LINKS):
+            hidden = any(part.startswith(".") for part in path.relative_to(ROOT).parts)  # environments, for one
+            if not hidden and not any(link in path.parents for link in LINKS):
                 yield path
 
 

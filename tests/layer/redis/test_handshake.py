@@ -93,7 +93,7 @@ UNKNOWN = ReplyError("ERR unknown command `HELLO`, with args beginning with: `2`
         ([hello(mode=b"sentinel"), INFO, [1, 1], TIME], "is a Sentinel"),
         ([hello(), INFO, ReplyError("LOADING Redis is loading"), TIME], "is still loading its data"),
         ([hello(), INFO, ReplyError("NOPERM this\r\nuser"), TIME], "refuses the connection: NOPERM this user"),
-        ([hello(), INFO, [1, 1], ReplyError("X" * 900)], "refuses the connection: XXX"),
+        ([hello(), INFO, [1, 1], ReplyError("Y" * 900)], "refuses the connection: YYY"),
         ([b"OK", INFO, [1, 1], TIME], "answers, but not as Redis does"),
         ([None, INFO, [1, 1], TIME], "answers, but not as Redis does"),
         ([hello(id=b"x"), INFO, [1, 1], TIME], "answers, but not as Redis does"),
