@@ -1,9 +1,13 @@
 """Where one Redis is: what a URL and its options say, checked before anything connects."""
 
 import ssl
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from .switching import Follower
 
 PORT = 6379
 SCHEMES = ("redis", "rediss", "unix")
@@ -17,19 +21,29 @@ SHAPE = {
 }
 
 
-class Where(Protocol):
+class Where(ABC):
     """What can tell where Redis is, each time that somebody connects: an `Address` always says the same."""
 
     @property
+    @abstractmethod
     def text(self) -> str:
         """What it is, for people, without user and password."""
 
+    @abstractmethod
     def resolve(self, deadline: float) -> "Address":
         """Find out where Redis is now; may block until the deadline, of `time.monotonic()`.
 
         Raises:
             LayerUnavailable: Nobody can tell; one line.
         """
+
+    @abstractmethod
+    def follow(self, follower: "Follower") -> None:
+        """Tell somebody from now on when Redis has moved to another place."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Tell nobody any more."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +73,7 @@ class TLS:
 
 
 @dataclass(frozen=True)
-class Address:
+class Address(Where):
     """One Redis server and database, and who wants to use it.
 
     Attributes:
@@ -90,6 +104,12 @@ class Address:
     def resolve(self, deadline: float) -> "Address":
         """Return this address: it stands in the URL."""
         return self
+
+    def follow(self, follower: "Follower") -> None:
+        """Do nothing: an address does not move."""
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 def read_address(

@@ -424,7 +424,7 @@ def _refused(error: ReplyError, call: Call) -> Exception:
         if call[0] in ("put", "put_durable"):
             return ChannelFull("Redis is out of memory: it has reached its maxmemory")
         return LayerUnavailable("Redis is out of memory: it has reached its maxmemory")
-    if text.startswith(("MISCONF", "NOREPLICAS")):
+    if text.startswith("MISCONF"):
         return LayerUnavailable(f"Redis takes no writes: {text}")
     return LayerError(f"Redis refused {call[0]}: {text}")
 

@@ -1,5 +1,6 @@
 """Blocking connections: one for one thread at a time, and a pool of them for calls from any thread."""
 
+import contextlib
 import math
 import os
 import select
@@ -82,6 +83,7 @@ class Connection:
         """
         deadline = time.monotonic() + self._timeout
         self._begin()
+        self._where.follow(self)
         self.address = address = self._where.resolve(deadline)
         try:
             self._socket = connect(address, deadline)
@@ -197,6 +199,13 @@ class Connection:
             # With TLS it may be no more than a session ticket.
             self._receive()
         return self._end is None and not self._parser.replies
+
+    def moved(self, host: str, port: int) -> None:
+        """End it, as if Redis had, unless it leads there: Redis is to be found at another place now; any thread."""
+        sock = self._socket
+        if sock is not None and (self.address.host, self.address.port) != (host, port):
+            with contextlib.suppress(OSError):  # it may have ended in this moment
+                sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close it; replies that were not taken are forgotten."""

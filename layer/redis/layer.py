@@ -107,6 +107,7 @@ class RedisLayer(Layer):
         for reader in list(self._open_readers):
             reader.wake()
         self._pool.close()
+        self._address.close()
 
     def reader(self) -> Reader:
         """Return a place for one thread to receive at."""

@@ -18,7 +18,19 @@ MAX_REPLY: Final = 512 << 20
 _NOTHING: Final = object()
 _pack_command = cast(Callable[[Command], bytes], hiredis.pack_command)  # whose annotation names a tuple of one
 _NOT_SERVING = frozenset(
-    ("READONLY", "UNBLOCKED", "MASTERDOWN", "LOADING", "CLUSTERDOWN", "MOVED", "ASK", "TRYAGAIN", "NOAUTH", "BUSY")
+    (
+        "READONLY",
+        "UNBLOCKED",
+        "MASTERDOWN",
+        "LOADING",
+        "CLUSTERDOWN",
+        "MOVED",
+        "ASK",
+        "TRYAGAIN",
+        "NOAUTH",
+        "BUSY",
+        "NOREPLICAS",
+    )
 )
 
 

@@ -13,6 +13,7 @@ looks up names.
 import dataclasses
 import logging
 import time
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from .address import SHAPE, Address, Where, read_address, read_database, read_ho
 from .handshake import describe
 from .replies import Command, Parser, pack
 from .sockets import connect, left
+from .switching import Follower, Watch
 
 log = logging.getLogger("trunkline.layer")
 
@@ -33,7 +35,7 @@ _PATIENCE = 0.5  # seconds that one Sentinel may take: it does nothing else, and
 _DOWN = frozenset((b"s_down", b"o_down"))
 
 
-class Sentinels:
+class Sentinels(Where):
     """Where the master of a service is, by what its Sentinels say.
 
     Args:
@@ -48,6 +50,8 @@ class Sentinels:
         self._master = master
         self._first = 0  # which of them to ask first
         self._last: Address | None = None  # what was found last
+        self._watch = Watch(self._sentinels, service)
+        weakref.finalize(self, self._watch.stop)
 
     @property
     def text(self) -> str:
@@ -75,6 +79,14 @@ class Sentinels:
         if believed is not None:
             return self._found(believed)
         raise LayerUnavailable(f"{self.text}: no Sentinel knows its master: {'; '.join(reasons)}")
+
+    def follow(self, follower: Follower) -> None:
+        """Tell somebody when there is another master; see `Where`."""
+        self._watch.add(follower)
+
+    def close(self) -> None:
+        """End the thread that listens for that."""
+        self._watch.stop()
 
     def _ask(self, sentinel: Address, deadline: float) -> tuple[Address, bool]:
         """Return the master that a Sentinel names, and whether it holds it for dead."""

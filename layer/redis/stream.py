@@ -1,6 +1,7 @@
 """A connection for one asyncio loop that comes back whenever it was lost, for ever."""
 
 import asyncio
+import contextlib
 import logging
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Mapping, Sequence
@@ -75,6 +76,7 @@ class Stream:
 
     def start(self) -> None:
         """Begin to connect."""
+        self._where.follow(self)
         if self._dialling is None and self._wire is None and not self._closed:
             self._dialling = self._loop.create_task(self._dial(0.0))
 
@@ -94,6 +96,11 @@ class Stream:
             self._wire.send(commands, done)
         else:
             self._loop.call_soon(_call, done, LayerUnavailable(self._reason))
+
+    def moved(self, host: str, port: int) -> None:
+        """Leave a connection that does not lead there: Redis is to be found at another place now; any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._leave, (host, port))
 
     def close(self) -> None:
         """End it, now. Neither `up` nor `down` is called any more; those who still wait are told in the next turn."""
@@ -174,6 +181,11 @@ class Stream:
         if isinstance(result, LayerUnavailable):
             raise result
         return result
+
+    def _leave(self, place: tuple[str, int]) -> None:
+        address = self._address
+        if self._wire is not None and isinstance(address, Address) and (address.host, address.port) != place:
+            self._wire.drop("it is not the master any more")
 
     def _lost(self, reason: str) -> None:
         self._wire = None

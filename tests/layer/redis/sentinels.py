@@ -98,13 +98,19 @@ class Watched:
         return False
 
     def sentinel(self, index: int, *command: str | float) -> Any:
-        """Ask a Sentinel, and return its answer as it came."""
-        connection = redis.Connection(port=self.ports[index], socket_timeout=PATIENCE, protocol=2)
+        """Ask a Sentinel about its work."""
+        return self.ask(index, "SENTINEL", *command)
+
+    def ask(self, index: int, *command: str | float) -> Any:
+        """Run a command in a Sentinel, and return its answer as it came."""
+        connection: Any = redis.Connection(  # type: ignore[no-untyped-call]
+            port=self.ports[index], socket_timeout=PATIENCE, protocol=2
+        )
         try:
-            connection.send_command("SENTINEL", *command)  # type: ignore[no-untyped-call]
+            connection.send_command(*command)
             return connection.read_response()
         finally:
-            connection.disconnect()  # type: ignore[no-untyped-call]
+            connection.disconnect()
 
     def master(self, index: int = 0) -> RedisServer:
         """Return the server that a Sentinel holds for the master."""

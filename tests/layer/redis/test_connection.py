@@ -386,7 +386,7 @@ def test_not_serving(fake: StartFake, text: str) -> None:
     assert lost(connection, lambda: connection.run([("X",), ("X",)])).uncertain
 
 
-@pytest.mark.parametrize("text", ["OOM o", "MISCONF m", "NOREPLICAS n", "NOPERM n", "WRONGTYPE w", "ERR e"])
+@pytest.mark.parametrize("text", ["OOM o", "MISCONF m", "NOPERM n", "WRONGTYPE w", "ERR e"])
 def test_errors_of_one_command(fake: StartFake, text: str) -> None:
     connection = opened(fake(f"-{text}\r\n:1\r\n".encode()).address)
     error, one = connection.run([("X",), ("X",)])
