@@ -104,18 +104,33 @@ class Servers:
         self._must_finish = must_finish
         self._started: list[Server] = []
 
-    async def start(self) -> None:
-        """Start them.
+    async def start(self, end: asyncio.Event) -> None:
+        """Start them; one that waits for something, such as another process to end, is given up when this one ends.
+
+        Args:
+            end: Set when the process is to end.
 
         Raises:
             StartError: one of them could not start; `stop` is for those before it.
         """
-        for server in self._servers:
-            try:
-                await server.start()
-            except (LayerError, OSError) as error:
-                raise StartError(f"{server.name}: {error}") from error
-            self._started.append(server)
+        ending = asyncio.ensure_future(end.wait())
+        try:
+            for server in self._servers:
+                starting = asyncio.ensure_future(server.start())
+                try:
+                    await asyncio.wait((starting, ending), return_when=asyncio.FIRST_COMPLETED)
+                    if not starting.done():
+                        starting.cancel()
+                        await asyncio.wait((starting,), timeout=CLOSING)
+                        return
+                    await starting
+                except (LayerError, OSError) as error:
+                    raise StartError(f"{server.name}: {error}") from error
+                finally:
+                    starting.cancel()
+                self._started.append(server)
+        finally:
+            ending.cancel()
 
     async def stop(self, drain: float) -> None:
         """Stop those that were started and not stopped yet, within about `drain` seconds."""
@@ -186,7 +201,7 @@ class Process:
         for number in handled:
             loop.add_signal_handler(number, self.hung_up if number == signal.SIGHUP else self.signalled)
         try:
-            await self._servers.start()
+            await self._servers.start(self._end)
             if not self._end.is_set():
                 if self._worker is not None:
                     work, name = (self._worker, loop), "trunkline-worker"

@@ -108,7 +108,7 @@ class ServingParent:
             if self._bus is not None:
                 await self._start(self._bus)
             if not self._end.is_set():
-                await self._servers.start()
+                await self._servers.start(self._end)
                 await self._start(self._workers)
             if not self._end.is_set():
                 self._ready()

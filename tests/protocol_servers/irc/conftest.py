@@ -28,6 +28,8 @@ from trunkline.protocol_servers.irc.settings import NetworkSettings
 from trunkline.protocol_servers.testing import IrcRealm, ReactorThread
 from trunkline.workers import Worker
 
+from .realm_server import RealmServer
+
 PATIENCE = 20  # seconds; a bound against hanging, never waited for
 EPOCH = 1_700_000_000.0
 
@@ -242,6 +244,7 @@ PingTimeout = 600
 Ident = no
 DNS = no
 PAM = no
+{tls}
 """
 
 INSPIRCD = """
@@ -259,6 +262,7 @@ INSPIRCD = """
 <module name="ircv3_chghost"><module name="ircv3_ctctags"><module name="ircv3_echomessage">
 <module name="ircv3_labeledresponse"><module name="ircv3_msgid"><module name="ircv3_servertime">
 <module name="cap"><module name="namesx"><module name="setname"><module name="sethost">
+{tls}
 """
 
 
@@ -295,13 +299,14 @@ def _server(
         process.wait(PATIENCE)
 
 
-def _ngircd(folder: Path, penalties: str) -> Iterator[int]:
+def _ngircd(folder: Path, penalties: str, tls: str = "") -> Iterator[int]:
     arguments = ("-n", "-f", "{settings}")
-    yield from _server(folder, "ngircd", "ngircd", NGIRCD, *arguments, password="secret", penalties=penalties)
+    yield from _server(folder, "ngircd", "ngircd", NGIRCD, *arguments, password="secret", penalties=penalties, tls=tls)
 
 
-def _inspircd(folder: Path, limits: str) -> Iterator[int]:
-    yield from _server(folder, "inspircd", "inspircd", INSPIRCD, "--nofork", "--config={settings}", limits=limits)
+def _inspircd(folder: Path, limits: str, tls: str = "") -> Iterator[int]:
+    arguments = ("--nofork", "--config={settings}")
+    yield from _server(folder, "inspircd", "inspircd", INSPIRCD, *arguments, limits=limits, tls=tls)
 
 
 @pytest.fixture(scope="session")
@@ -328,6 +333,39 @@ def strict_inspircd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     yield from _inspircd(tmp_path_factory.mktemp("strict_inspircd"), 'threshold="10"')
 
 
+TLS_NGIRCD = """
+[SSL]
+CertFile = {certificate}
+KeyFile = {key}
+Ports = {port}
+"""
+
+TLS_INSPIRCD = """
+<module name="ssl_gnutls">
+<sslprofile name="test" provider="gnutls" certfile="{certificate}" keyfile="{key}">
+<bind address="127.0.0.1" port="{port}" type="clients" sslprofile="test">
+"""
+
+
+@pytest.fixture(params=["ngircd", "inspircd"])
+def tls_port(
+    request: pytest.FixtureRequest, certificate: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[int]:
+    """The port for TLS of each of the servers, with the certificate of `certificate`."""
+    folder = tmp_path_factory.mktemp(f"tls_{request.param}")
+    for each in certificate:
+        (folder / each.name).write_bytes(each.read_bytes())
+        (folder / each.name).chmod(0o644)
+    values = {"certificate": folder / certificate.certificate.name, "key": folder / certificate.key.name}
+    port = _free_port()
+    if request.param == "ngircd":
+        running = _ngircd(folder, "MaxPenaltyTime = 0", TLS_NGIRCD.format(port=port, **values))
+    else:
+        running = _inspircd(folder, 'threshold="10000"', TLS_INSPIRCD.format(port=port, **values))
+    for _ in running:
+        yield port
+
+
 @pytest.fixture
 def peers() -> Iterator[Callable[..., Peer]]:
     """Connects sessions to a port: ``peers(port, "nick", join=("#room",))``."""
@@ -343,87 +381,6 @@ def peers() -> Iterator[Callable[..., Peer]]:
 
 
 # A scripted server
-
-
-class RealmServer:
-    """An `IrcRealm` on a port, which can also behave badly.
-
-    Attributes:
-        realm: The network; to be used within `lock`.
-        port: Where it listens; the same after `close` and `open`.
-        accepted: Connections so far.
-        rude: Called in a thread with each connection instead of serving it.
-    """
-
-    def __init__(self, realm: IrcRealm, context: ssl.SSLContext | None = None) -> None:
-        self.realm = realm
-        self.lock = threading.RLock()
-        self.accepted = 0
-        self.rude: Callable[[socket.socket], None] | None = None
-        self.port = 0
-        self._context = context
-        self._sockets: list[socket.socket] = []
-        self.open()
-
-    def open(self) -> None:
-        self._listening = socket.create_server(("127.0.0.1", self.port))
-        self.port = self._listening.getsockname()[1]
-        threading.Thread(target=self._accept, args=(self._listening,), daemon=True).start()
-
-    def close(self) -> None:
-        """Cut everything, and refuse connections."""
-        for each in (self._listening, *self._sockets):
-            try:
-                each.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # the other end was quicker
-            each.close()
-        self._sockets.clear()
-
-    def _accept(self, listening: socket.socket) -> None:
-        while True:
-            try:
-                sock, _ = listening.accept()
-            except OSError:
-                return
-            self.accepted += 1
-            self._sockets.append(sock)
-            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
-
-    def _serve(self, sock: socket.socket) -> None:
-        try:
-            if self._context is not None:
-                sock = self._context.wrap_socket(sock, server_side=True)
-                self._sockets.append(sock)
-            if self.rude is not None:
-                self.rude(sock)
-                sock.close()
-                return
-            self._converse(sock)
-        except OSError:
-            pass  # cut, by one side or the other
-
-    def _converse(self, sock: socket.socket) -> None:
-        with self.lock:
-            seat = self.realm.connect()
-        sock.settimeout(0.01)
-        try:
-            while not seat.closed:
-                try:
-                    data = sock.recv(65536)
-                    if not data:
-                        return
-                except TimeoutError:
-                    data = b""
-                with self.lock:
-                    seat.receive(data)
-                    told = seat.take()
-                sock.sendall(told)
-            sock.shutdown(socket.SHUT_WR)
-        finally:
-            with self.lock:
-                self.realm.leave(seat)
-            sock.close()
 
 
 @pytest.fixture

@@ -224,6 +224,19 @@ def test_a_certificate_of_ours_that_is_none(start_irc: Start, memory_layer: Memo
         start_irc(memory_layer, 1, certificate="nowhere.pem")
 
 
+def test_tls_on_real_servers(
+    start_irc: Start, memory_layer: MemoryLayer, tls_port: int, certificate: Any, eventually: Any
+) -> None:
+    server = start_irc(
+        memory_layer,
+        servers=[f"ircs://127.0.0.1:{tls_port}"],
+        tls_fingerprint=fingerprint_of(certificate),
+        password="secret",
+        join=["#safe"],
+    )
+    eventually(lambda: "#safe" in server.session.rooms)
+
+
 # SASL
 
 
