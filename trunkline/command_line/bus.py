@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import glob
 import logging
 import os
 import resource
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import __version__
@@ -42,8 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="its socket, in a folder that only you may enter; default $XDG_RUNTIME_DIR/trunkline/bus.sock, "
         "or /tmp/trunkline-UID/bus.sock where that is not set",
     )
-    parser.add_argument("--memory", metavar="MIB", type=_positive, help="what all waiting messages may take (1024)")
-    parser.add_argument("--max-size", metavar="MIB", type=_positive, help="what the largest message may have (2)")
+    parser.add_argument(
+        "--memory", metavar="MIB", type=running.positive, help="what all waiting messages may take (1024)"
+    )
+    parser.add_argument(
+        "--max-size", metavar="MIB", type=running.positive, help="what the largest message may have (2)"
+    )
+    parser.add_argument("--durable", metavar="FILE", help="where durable channels are kept; beside the socket, PATH.db")
     parser.add_argument("--log-format", choices=FORMATS, default="text", help="log lines for people or for machines")
     parser.add_argument("--log-level", choices=LEVELS, default="info", help="the least important lines shown")
     running.add_child(parser)
@@ -122,14 +129,16 @@ async def _serve(
 def leave(path: str) -> None:
     """Remove what is left of a bus whose folder is for it alone; a folder that holds anything else stays."""
     try:
-        os.unlink(f"{path}.lock")
-        os.rmdir(os.path.dirname(path))
+        for left in socket.parent.glob(f"{glob.escape(socket.name)}.*"):
+            left.unlink()
+        socket.parent.rmdir()
     except OSError:
         pass
 
 
 def _path(place: str | None) -> str:
     """Return the socket's path.
+    socket = Path(path)
 
     Raises:
         UsageError: the place is none.
@@ -140,13 +149,6 @@ def _path(place: str | None) -> str:
     if kind != "unix" or not path:
         raise UsageError(f"{place}: write where the bus is as unix:PATH, such as unix:/run/app/bus.sock")
     return os.path.abspath(path)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return number
 
 
 def _descriptors() -> int:

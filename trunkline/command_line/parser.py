@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from .. import __version__
 from ..operations.errors import UsageError
 from ..operations.tables import nearest
-from . import bus, check, formats, routes, run, serve, work
+from . import bus, check, dead, formats, new, peek, purge, routes, run, send, serve, top, work
 from .terminal import say
 
 COMMANDS: dict[str, ModuleType] = {
@@ -22,10 +22,16 @@ COMMANDS: dict[str, ModuleType] = {
     "check": check,
     "routes": routes,
     "formats": formats,
+    "top": top,
+    "send": send,
+    "peek": peek,
+    "purge": purge,
+    "dead": dead,
+    "new": new,
 }
 
 # What the documentation of the command line names and this version does not have.
-NOT_BUILT = frozenset({"top", "send", "peek", "purge", "dead", "mail", "new"})
+NOT_BUILT = frozenset({"mail"})
 
 _EPILOG = """\
 exit codes: 0 fine; 1 failed while running, or the grace was exceeded;
@@ -64,9 +70,10 @@ def build(width: int | None = None) -> tuple[argparse.ArgumentParser, dict[str, 
         command = added.add_parser(
             name, help=module.SUMMARY, description=module.SUMMARY, epilog=epilog, formatter_class=formatter
         )
-        module.add_arguments(command)
+        nested = module.add_arguments(command)
         command.set_defaults(execute=module.execute)
         commands[name] = command
+        commands |= {f"{name} {action}": parser for action, parser in (nested or {}).items()}
     return parser, commands
 
 

@@ -46,6 +46,18 @@ def add_child(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--child", help=argparse.SUPPRESS)
 
 
+def positive(text: str) -> int:
+    """Read a whole number above 0.
+
+    Raises:
+        ValueError, argparse.ArgumentTypeError: it is none.
+    """
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
 def start_logging(arguments: argparse.Namespace, parent: Parent | None = None, *, twisted: bool = True) -> None:
     """Send log lines where the arguments say; those of a supervised process carry its number."""
     number = 0 if parent is None else parent.number

@@ -62,6 +62,18 @@ def complain(text: str) -> None:
     print(f"{coloured('trunkline:', RED, sys.stderr)} {' '.join(text.split())}", file=sys.stderr)
 
 
+def printable(text: str, breaks: str = "") -> str:
+    """Return a text of somebody else's, with what a terminal would obey or cannot show written as an escape.
+
+    Args:
+        text: The text.
+        breaks: Which of these signs stay as they are.
+    """
+    return "".join(
+        sign if sign.isprintable() or sign in breaks else sign.encode("unicode_escape").decode() for sign in text
+    )
+
+
 def columns(rows: list[tuple[str, ...]]) -> list[str]:
     """Lay rows of equally many cells out in columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
