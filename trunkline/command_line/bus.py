@@ -50,7 +50,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-size", metavar="MIB", type=running.positive, help="what the largest message may have (2)"
     )
-    parser.add_argument("--durable", metavar="FILE", help="where durable channels are kept; beside the socket, PATH.db")
     parser.add_argument("--log-format", choices=FORMATS, default="text", help="log lines for people or for machines")
     parser.add_argument("--log-level", choices=LEVELS, default="info", help="the least important lines shown")
     running.add_child(parser)
@@ -128,6 +127,7 @@ async def _serve(
 
 def leave(path: str) -> None:
     """Remove what is left of a bus whose folder is for it alone; a folder that holds anything else stays."""
+    socket = Path(path)
     try:
         for left in socket.parent.glob(f"{glob.escape(socket.name)}.*"):
             left.unlink()
@@ -138,7 +138,6 @@ def leave(path: str) -> None:
 
 def _path(place: str | None) -> str:
     """Return the socket's path.
-    socket = Path(path)
 
     Raises:
         UsageError: the place is none.
