@@ -5,8 +5,11 @@ import difflib
 import math
 import re
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 from urllib.parse import parse_qsl
+
+from .store.durable import overlap
 
 CAPACITY = 1_000
 MAX_SIZE = 2 * 1024 * 1024
@@ -62,6 +65,7 @@ class Options:
                     raise ValueError(f"drop_rate must be between 0 and 1, not {value!r}")
             elif value <= 0:
                 raise ValueError(f"{name} must be above 0, not {value!r}")
+        _ = self.durable_patterns  # which looks at them
 
     @property
     def durable_patterns(self) -> dict[str, float]:
@@ -79,6 +83,9 @@ class Options:
             if not isinstance(value, (bool, int, float)) or not 0 <= value <= _MAX_VISIBILITY:
                 raise ValueError(f"durable: {pattern!r} needs true, false or seconds up to a day, not {value!r:.100}")
             patterns[pattern] = VISIBILITY if value is True else float(value)
+        for one, other in combinations(patterns, 2):
+            if patterns[one] != patterns[other] and overlap(one, other):
+                raise ValueError(f"durable: {one!r} and {other!r} may both name a channel, and do not say the same")
         return patterns
 
     @property
