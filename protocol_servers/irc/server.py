@@ -315,7 +315,7 @@ class IrcServer(ProtocolServer):
             case JoinFailed(room, reason, final):
                 self.stats["failed_joins"] += 1
                 again = "" if final else "; trying again"
-                self.log.warning("%s: we cannot join %s: %s%s", self.network, room, reason, again)
+                self.log.warning("%s: we cannot join %s: %s%s", self.network, _shown(room), _shown(reason), again)
             case Parted(room, own=True) | Kicked(room, own=True):
                 self._unheard.pop(self.session.fold(room), None)
             case Heard():
@@ -334,11 +334,11 @@ class IrcServer(ProtocolServer):
     def _disconnected(self, reason: str, retry_after: float | None) -> None:
         self._unheard.clear()
         if retry_after is None:
-            self.log.info("%s: disconnected: %s", self.network, reason)
+            self.log.info("%s: disconnected: %s", self.network, _shown(reason))
             return
         self._turn = (self._turn + 1) % len(self._addresses)
         self.stats["disconnections"] += 1
-        self.log.warning("%s: disconnected: %s; trying again in %.1f s", self.network, reason, retry_after)
+        self.log.warning("%s: disconnected: %s; trying again in %.1f s", self.network, _shown(reason), retry_after)
         self.timers.call_later(retry_after, self._dial)
 
     def _once(self, event: Event) -> str | None:
@@ -430,6 +430,11 @@ class IrcServer(ProtocolServer):
         except LayerError as error:
             self.stats["marks_not_saved"] += 1
             self.log.debug("%s: where the next process begins could not be written down: %s", self.network, error)
+
+
+def _shown(text: str) -> str:
+    """Return what a server said as it may stand in a log, which people read on terminals."""
+    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 def _read_marks(state: object) -> dict[str, Mark]:

@@ -8,9 +8,11 @@ import shutil
 import socket
 import ssl
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -275,10 +277,6 @@ def _server(
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
-    for parent in (folder, *folder.parents):  # nobody must be able to go down to it
-        if parent.owner() == folder.owner() and parent != Path(parent.anchor):
-            parent.chmod(parent.stat().st_mode | 0o055)
-    folder.chmod(0o777)
     port = _free_port()
     settings = folder / f"{program}.conf"
     settings.write_text(configuration.format(port=port, folder=folder, **values))
@@ -310,27 +308,40 @@ def _inspircd(folder: Path, limits: str, tls: str = "") -> Iterator[int]:
 
 
 @pytest.fixture(scope="session")
-def ngircd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def public_folder() -> Iterator[Callable[[], Path]]:
+    """Makes folders that "nobody" can enter, which those below pytest's are not."""
+    with ExitStack() as stack:
+
+        def make() -> Path:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="irc-")))
+            folder.chmod(0o777)
+            return folder
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def ngircd(public_folder: Callable[[], Path]) -> Iterator[int]:
     """The port of a running ngircd, whose password is "secret", and which is not slow on purpose."""
-    yield from _ngircd(tmp_path_factory.mktemp("ngircd"), "MaxPenaltyTime = 0")
+    yield from _ngircd(public_folder(), "MaxPenaltyTime = 0")
 
 
 @pytest.fixture(scope="session")
-def inspircd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def inspircd(public_folder: Callable[[], Path]) -> Iterator[int]:
     """The port of a running inspircd, which is not slow on purpose."""
-    yield from _inspircd(tmp_path_factory.mktemp("inspircd"), 'threshold="10000" fakelag="no" commandrate="1000000"')
+    yield from _inspircd(public_folder(), 'threshold="10000" fakelag="no" commandrate="1000000"')
 
 
 @pytest.fixture(scope="session")
-def strict_ngircd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def strict_ngircd(public_folder: Callable[[], Path]) -> Iterator[int]:
     """The port of one with its own rules against floods."""
-    yield from _ngircd(tmp_path_factory.mktemp("strict_ngircd"), "")
+    yield from _ngircd(public_folder(), "")
 
 
 @pytest.fixture(scope="session")
-def strict_inspircd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def strict_inspircd(public_folder: Callable[[], Path]) -> Iterator[int]:
     """The port of one with the rules against floods of Debian's configuration."""
-    yield from _inspircd(tmp_path_factory.mktemp("strict_inspircd"), 'threshold="10"')
+    yield from _inspircd(public_folder(), 'threshold="10"')
 
 
 TLS_NGIRCD = """
@@ -348,11 +359,9 @@ TLS_INSPIRCD = """
 
 
 @pytest.fixture(params=["ngircd", "inspircd"])
-def tls_port(
-    request: pytest.FixtureRequest, certificate: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[int]:
+def tls_port(request: pytest.FixtureRequest, certificate: Any, public_folder: Callable[[], Path]) -> Iterator[int]:
     """The port for TLS of each of the servers, with the certificate of `certificate`."""
-    folder = tmp_path_factory.mktemp(f"tls_{request.param}")
+    folder = public_folder()
     for each in certificate:
         (folder / each.name).write_bytes(each.read_bytes())
         (folder / each.name).chmod(0o644)

@@ -376,8 +376,9 @@ def test_an_error_of_ours_is_no_end(
     work: Any,
 ) -> None:
     from trunkline.protocol_servers.irc import server as module
+    from trunkline.protocol_servers.irc.connecting import connect as real
 
-    real, calls = module.connect, []
+    calls: list[Any] = []
 
     async def fails_once(*args: Any, **options: Any) -> Any:
         calls.append(args)
