@@ -41,12 +41,14 @@ class Limits:
         options: The layer's.
 
     Attributes:
+        durable: Which channels are, as far as it is known: pattern → visibility timeout in seconds, or 0.
         settle: Called before it matters whether a channel is durable, until `adopt` was called.
     """
 
     def __init__(self, options: Options) -> None:
         self.settle: Callable[[], None] | None = None
-        self._durables = _compile_durable(options.durable_patterns)
+        self.durable: Mapping[str, float] = options.durable_patterns
+        self._durables = _compile_durable(self.durable)
         self._options = options
         self._capacities = _compile(options.channel_capacity, "channel_capacity")
         # "email.*" means mails: a small capacity for them must not choke the channels of their bodies, whose senders
@@ -83,7 +85,8 @@ class Limits:
         return known, local
 
     def adopt(self, durable: Mapping[str, float]) -> None:
-        """Learn which channels are durable for all who use the layer: pattern → visibility timeout, or 0."""
+        """Learn which channels are durable for all who use the layer."""
+        self.durable = durable
         self._durables = _compile_durable(durable)
         self._known.clear()
         self.settle = None

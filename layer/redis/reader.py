@@ -42,6 +42,7 @@ class RedisReader(Reader):
         self._commands = layer._commands
         self._connection: Connection | None = None
         self._keys: dict[tuple[str, ...], tuple[bytes, ...] | None] = {}
+        self._connected_before = False
         self._woken = False
         self._signal, self._signalled = os.pipe()
         os.set_blocking(self._signal, False)
@@ -96,6 +97,11 @@ class RedisReader(Reader):
         connection = self._connection
         if connection is None or connection.closed or self._layer.closed:
             connection = self._connection = self._layer.connect("reader")
+            durable = self._layer._calls.limits.durable
+            if self._connected_before and durable:
+                # This may be a Redis that came back empty: who comes new to it has to hear of them.
+                connection.run(self._commands.plan([("agree", (durable,))]).commands)
+            self._connected_before = True
         return connection
 
     def _drop(self) -> None:
