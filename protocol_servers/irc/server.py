@@ -24,14 +24,13 @@ from .history import Mark
 from .outbox import Outbox
 from .performing import Performer
 from .publishing import Publisher
+from .remembering import Memory
 from .session import Session
 from .settings import Address, IrcSettings, NetworkSettings
 
 LEASE_PATIENCE = 20.0  # seconds; a lease lapses 15 s after its holder was killed
 _LEASE_PAUSE = 0.5
 _FAREWELL = 1.0  # seconds for QUIT to be answered
-_MARKS_PAUSE = 5.0
-_MARKS_LIFE = 7 * 86400.0
 _FIRST_LOOK, _LAST_LOOK = 0.2, 5.0  # seconds between two looks whether anybody listens by now
 
 Connect = Callable[..., Awaitable[Wire]]
@@ -84,10 +83,17 @@ class IrcServer(ProtocolServer):
         self._unheard: dict[str, tuple[str, Message]] = {}  # what a room's consumers have to know once there are any
         self._look_pause = _FIRST_LOOK
         self._looking = False
-        self._marks_changed = False
-        self._saving: asyncio.Future[None] | None = None
+        self._memory = Memory(
+            layer,
+            network,
+            loop=self.loop,
+            call_later=self.timers.call_later,
+            marks=self._marks,
+            stats=self.stats,
+        )
         self._changed = asyncio.Event()
         self._left = False
+        self._idle = False
         self._late: list[tuple[str, Message]] = []
         self._unsaid = 0
 
@@ -111,21 +117,28 @@ class IrcServer(ProtocolServer):
         """
         inbox = await self._lease()
         # In the same turn of the loop, so that nothing arrives before there is somebody to take it.
-        marks = _read_marks(self.layer.get_state(self._marks_key)[0])
+        self._make_session()
+        return inbox
+
+    def _make_session(self) -> None:
+        """Begin where the process before stopped."""
         self.session = Session(
             self.settings.options(),
             clock=self.clock,
             wall=time.time,
             random=self._random,
             make_token=lambda: secrets.token_hex(12),
-            marks=marks,
+            marks=self._memory.read(),
         )
         conversations = Conversations(self.network, self.session.fold)
         for each in self.settings.join:  # those that stand in a channel's name as a digest are known from now on
             conversations.channel(each.partition(" ")[0])
         self._publisher = Publisher(self.network, self.session, conversations, include_raw=self.settings.include_raw)
         self._performer = Performer(self.session, conversations, self.stats, raw=self.settings.raw)
-        return inbox
+
+    def _marks(self) -> Mapping[str, Mark] | None:
+        """Return where each conversation stands, unless what was heard there may yet be lost with this process."""
+        return None if len(self._outbox) else self.session.marks()
 
     async def _lease(self) -> Inbox:
         until = self.clock() + self.lease_patience
@@ -215,18 +228,39 @@ class IrcServer(ProtocolServer):
             self._wire = None
         if self._alarm is not None:
             self._alarm[1].cancel()
-        if self._saving is not None:
-            await self._saving
-        await self._save_marks()
+        await self._memory.finish()
         self._outbox.close()
         for channel, message in self._late:  # came after we left: for whoever serves the network next
             self.inbox.send(channel, message)
         await super()._end()
 
+    # The lease
+
+    def _layer_down(self, reason: str) -> None:
+        super()._layer_down(reason)
+        if reason.endswith("is leased by another process") and not self._idle:
+            # This one stood still for too long, and the network must not have two of us.
+            self.log.error("%s: another process took over; leaving the network until it ends", self.network)
+            self._idle = True
+            if self._dialling is not None:
+                self._dialling.cancel()
+            self.session.quit("Another process took over")
+            self._pump()
+
+    def _layer_up(self) -> None:
+        super()._layer_up()
+        if self._idle and not self.stopping:
+            self._idle = False
+            if self._wire is not None:
+                self._wire.abort()
+                self._wire = None
+            self._make_session()
+            self._dial()
+
     # The connection
 
     def _dial(self) -> None:
-        if not self.stopping:
+        if not (self.stopping or self._idle):
             self._dialling = self.loop.create_task(self._connect(self._addresses[self._turn]))
 
     async def _connect(self, address: Address) -> None:
@@ -319,7 +353,7 @@ class IrcServer(ProtocolServer):
             case Parted(room, own=True) | Kicked(room, own=True):
                 self._unheard.pop(self.session.fold(room), None)
             case Heard():
-                self._marks_moved()
+                self._memory.move()
         for channel, message in self._publisher.messages(event):
             if isinstance(event, Receipt):
                 self._give_receipt(channel, message)
@@ -400,49 +434,7 @@ class IrcServer(ProtocolServer):
                     self.log.exception("%s: a reply failed", self.network)
         self._pump()
 
-    # Where the next process begins
-
-    @property
-    def _marks_key(self) -> str:
-        return f"irc.marks.{self.network}"
-
-    def _marks_moved(self) -> None:
-        if not self._marks_changed:
-            self._marks_changed = True
-            self.timers.call_later(_MARKS_PAUSE, self._begin_to_save)
-
-    def _begin_to_save(self) -> None:
-        if self._left or (self._saving is not None and not self._saving.done()):
-            return
-        self._saving = asyncio.ensure_future(self._save_marks())
-
-    async def _save_marks(self) -> None:
-        """Write down where each conversation stands, unless what was heard there may be lost with this process."""
-        if not self._marks_changed:
-            return
-        self._marks_changed = False
-        if len(self._outbox):
-            self._marks_moved()
-            return
-        marks = {key: [mark.time, mark.id] for key, mark in self.session.marks().items()}
-        try:
-            await self.loop.run_in_executor(None, self.layer.put_state, self._marks_key, marks, _MARKS_LIFE)
-        except LayerError as error:
-            self.stats["marks_not_saved"] += 1
-            self.log.debug("%s: where the next process begins could not be written down: %s", self.network, error)
-
 
 def _shown(text: str) -> str:
     """Return what a server said as it may stand in a log, which people read on terminals."""
     return "".join(each if each.isprintable() else "?" for each in text)
-
-
-def _read_marks(state: object) -> dict[str, Mark]:
-    """Read what `_save_marks` wrote; what makes no sense is left out."""
-    marks = {}
-    if isinstance(state, dict):
-        for key, mark in state.items():
-            match mark:
-                case [int() | float() as moment, str() as id]:
-                    marks[key] = Mark(float(moment), id)
-    return marks

@@ -86,7 +86,7 @@ def test_what_waits_when_it_ends_is_counted(
     eventually(lambda: len(server._outbox) == 5)
     assert reactor_thread.call(server.stop(5)) is True
     assert server.stats["held_back_dropped"] == 5
-    assert server._marks_changed
+    assert server._memory.changed
 
 
 def test_workers_are_restarted_while_lines_come(

@@ -18,6 +18,7 @@ from trunkline import Conversation, Group, route
 from trunkline.layer import MemoryLayer
 from trunkline.layer.errors import LayerError, LayerUnavailable
 from trunkline.operations.errors import StartError, UsageError
+from trunkline.protocol_servers.irc import remembering
 from trunkline.protocol_servers.irc.server import IrcServer
 from trunkline.protocol_servers.irc.settings import IrcSettings, NetworkSettings, SaslSettings
 from trunkline.protocol_servers.testing import IrcRealm, ReactorThread
@@ -431,6 +432,35 @@ def test_a_second_server_for_a_network_waits_and_then_does_not_start(
     assert reactor_thread.call(second.stop(5)) is True
 
 
+def test_who_lost_the_lease_leaves_until_it_is_back(
+    start_irc: Start, serve_realm: Serve, memory_layer: MemoryLayer, reactor_thread: ReactorThread, eventually: Any
+) -> None:
+    """A process that stood still may find another one in its place."""
+    network = serve_realm()
+    server = start_irc(memory_layer, network.port, join=["#dev"])
+    eventually(lambda: "bot" in network.realm.rooms.get("#dev", ()))
+    reactor_thread.run(server._layer_down, "irc.reply.test! is leased by another process")
+    reactor_thread.run(server._layer_down, "irc.reply.test! is leased by another process")
+    eventually(lambda: network.realm.received[-1] == "QUIT :Another process took over")
+    eventually(lambda: "bot" not in network.realm.rooms["#dev"])
+    reactor_thread.run(server._layer_up)
+    eventually(lambda: "bot" in network.realm.rooms["#dev"])
+    # The same while there is no connection, and before the old one is gone.
+    network.close()
+    eventually(lambda: server.stats["failed_connections"])
+    reactor_thread.run(server._layer_down, "irc.reply.test! is leased by another process")
+    failed = server.stats["failed_connections"]
+    network.open()
+    network.rude = never_answers
+    reactor_thread.run(server._layer_up)
+    eventually(lambda: server._wire is not None)
+    assert server.stats["failed_connections"] == failed
+    reactor_thread.run(server._layer_down, "irc.reply.test! is leased by another process")
+    network.rude = None
+    reactor_thread.run(server._layer_up)
+    eventually(lambda: "bot" in network.realm.rooms["#dev"])
+
+
 def test_a_layer_that_is_away_is_told_at_once(start_irc: Start) -> None:
     layer = MemoryLayer()
     layer.close()
@@ -542,9 +572,7 @@ def test_marks_are_written_while_it_runs(
     start_irc: Start, serve_realm: Serve, memory_layer: MemoryLayer, work: Any, eventually: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    from trunkline.protocol_servers.irc import server as module
-
-    monkeypatch.setattr(module, "_MARKS_PAUSE", 0.05)
+    monkeypatch.setattr(remembering, "PAUSE", 0.05)
     network = serve_realm()
     work(memory_layer, ROUTING)
     server = start_irc(memory_layer, network.port, join=["#dev"])
