@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-size", metavar="MIB", type=running.positive, help="what the largest message may have (2)"
     )
+    parser.add_argument("--durable", metavar="FILE", help="where durable channels are kept; beside the socket, PATH.db")
     parser.add_argument("--log-format", choices=FORMATS, default="text", help="log lines for people or for machines")
     parser.add_argument("--log-level", choices=LEVELS, default="info", help="the least important lines shown")
     running.add_child(parser)
@@ -88,6 +89,12 @@ async def _serve(
     given = {"memory": arguments.memory, "max_size": arguments.max_size}
     options = {name: mebibytes << 20 for name, mebibytes in given.items() if mebibytes is not None}
     ended = asyncio.Event()
+    code = 0
+
+    def failed() -> None:
+        nonlocal code
+        code = ExitError.code
+        ended.set()
 
     def signalled() -> None:
         if parent is not None and not parent.dismissed:
@@ -97,7 +104,8 @@ async def _serve(
         ended.set()
 
     try:
-        bus = Bus(path, loop, clients=min(CLIENTS, _descriptors() - _SPARE), **options)
+        clients = min(CLIENTS, _descriptors() - _SPARE)
+        bus = Bus(path, loop, clients=clients, journal=arguments.durable, failed=failed, **options)
         await bus.start()
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -109,6 +117,8 @@ async def _serve(
         loop.add_signal_handler(number, signalled)
     if bus.lost and parent is None:  # the parent learns it as any client does
         log.warning("the bus before this one was killed: %d messages at most that waited there are lost", bus.lost)
+    if bus.kept:
+        log.info("%d messages of durable channels are here from before", bus.kept)
     running.settle()
     if parent is None:
         tell(f"Trunkline {__version__}: the bus runs; use it with --layer ipc://{path} (Ctrl-C ends)")
@@ -122,7 +132,7 @@ async def _serve(
         log.warning("%d messages that nobody took end with the bus", lost)
     if parent is not None:
         leave(path)
-    return 0
+    return code
 
 
 def leave(path: str) -> None:
