@@ -10,6 +10,7 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Generator, Mapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 from hiredis import ReplyError
@@ -22,6 +23,7 @@ OLDEST = (7, 0)
 """The first Redis that is good enough: its scripts can be declared, and BLMPOP is new in it. Any Valkey is."""
 
 _QUOTED = 200  # characters of Redis' own words in an error
+_ASKED_FOR = 8  # digests in one command: to whoever says more than ten words before a password, Redis hangs up
 
 
 class Hello(NamedTuple):
@@ -106,16 +108,22 @@ def _greeting(address: Address, scripts: Mapping[bytes, bytes], name: str) -> li
         greeting.append(("SELECT", address.database))
     greeting.append(("INFO", "server"))
     # Either is refused while Redis loads its data, unlike those before.
-    greeting.append(("SCRIPT", "EXISTS", *scripts) if scripts else ("PING",))
+    greeting += [("SCRIPT", "EXISTS", *some) for some in _batches(scripts)] or [("PING",)]
     greeting.append(("TIME",))
     return greeting
+
+
+def _batches(scripts: Mapping[bytes, bytes]) -> list[list[bytes]]:
+    digests = list(scripts)
+    return [digests[start : start + _ASKED_FOR] for start in range(0, len(digests), _ASKED_FOR)]
 
 
 def _understand(
     address: Address, replies: list[Any], scripts: Mapping[bytes, bytes], middle: float
 ) -> tuple[Hello, dict[bytes, bytes]]:
     """Return who it is, and the scripts it lacks."""
-    first, *_, info, present, clock = replies
+    asked = len(_batches(scripts)) or 1
+    first, info, *present, clock = replies[0], *replies[-2 - asked :]
     facts = dict(zip(first[::2], first[1::2], strict=True))
     if facts[b"mode"] == b"sentinel":
         raise LayerUnavailable(f"{address.text} is a Sentinel, not the Redis that it watches")
@@ -135,7 +143,7 @@ def _understand(
     hello = Hello(int(facts[b"id"]), release, server, said.get("run_id", ""), seconds + microseconds / 1e6 - middle)
     if not scripts:
         return hello, {}
-    there = dict(zip(scripts, present, strict=True))
+    there = dict(zip(scripts, chain.from_iterable(present), strict=True))
     return hello, {sha: source for sha, source in scripts.items() if not there[sha]}
 
 

@@ -37,6 +37,6 @@ def used() -> set[str]:
 def documented() -> list[str]:
     """Return the rules of the user that the documentation shows, but for its name and keys."""
     [block] = re.findall(r"ACL SETUSER bus ([^`]*)```", _HOW_TO.read_text(encoding="utf-8"))
-    words = block.split()
+    words: list[str] = block.split()
     assert words[:4] == ["on", "'>secret'", "resetchannels", "'~trunkline:*'"], "the test sets these otherwise"
     return words[4:]

@@ -59,13 +59,14 @@ class Traffic:
     Args:
         url: The layer's.
         pause: Seconds between two messages of a sender.
+        options: The layer's.
 
     Attributes:
         probes: (when it began, when it ended, whether all was said to be well), by `time.monotonic()`.
         told: "up" and "down", as the server was told.
     """
 
-    def __init__(self, url: str, pause: float = 0.002) -> None:
+    def __init__(self, url: str, pause: float = 0.002, **options: Any) -> None:
         self.probes: list[tuple[float, float, bool]] = []
         self.told: list[str] = []
         self.arrived: Counter[int] = Counter()
@@ -80,7 +81,9 @@ class Traffic:
         self._finished = threading.Event()
         self._last: set[int] = set()
         prefix = f"traffic.{next(_prefixes)}"
-        self.layer, self._read, self._served, self._asked = (RedisLayer(url, prefix=prefix) for _ in range(4))
+        self.layer, self._read, self._served, self._asked = (
+            RedisLayer(url, prefix=prefix, **options) for _ in range(4)
+        )
         self._loop = asyncio.new_event_loop()
         threads = [self._send, self._take, self._ask, self._serve]
         self._threads = [threading.Thread(target=self._watched, args=(each,), daemon=True) for each in threads]
