@@ -117,20 +117,20 @@ class IrcServer(ProtocolServer):
         """
         inbox = await self._lease()
         # In the same turn of the loop, so that nothing arrives before there is somebody to take it.
-        self._make_session()
+        self._make_session(self._memory.read())
         return inbox
 
-    def _make_session(self) -> None:
-        """Begin where the process before stopped."""
+    def _make_session(self, marks: Mapping[str, Mark]) -> None:
+        """Begin where the process before this one, or this one itself, stopped."""
         self.session = Session(
             self.settings.options(),
             clock=self.clock,
             wall=time.time,
             random=self._random,
             make_token=lambda: secrets.token_hex(12),
-            marks=self._memory.read(),
+            marks=marks,
         )
-        conversations = Conversations(self.network, self.session.fold)
+        conversations = self._conversations = Conversations(self.network, self.session.fold)
         for each in self.settings.join:  # those that stand in a channel's name as a digest are known from now on
             conversations.channel(each.partition(" ")[0])
         self._publisher = Publisher(self.network, self.session, conversations, include_raw=self.settings.include_raw)
@@ -195,9 +195,10 @@ class IrcServer(ProtocolServer):
     async def drain(self, grace: float) -> None:
         """Say what waits to be said, then QUIT."""
         session = self.session
+        farewell = min(_FAREWELL, grace / 2)
         if self._dialling is not None:
             self._dialling.cancel()
-        until = self.clock() + grace - min(_FAREWELL, grace / 2)
+        until = self.clock() + grace - farewell
         await self._wait(lambda: not session.waiting or not session.registered, until)
         self._unsaid = session.waiting
         if self._unsaid:
@@ -208,7 +209,7 @@ class IrcServer(ProtocolServer):
             self._lost("we left")
         else:
             self._pump()
-        await self._wait(lambda: self._wire is None, self.clock() + min(_FAREWELL, grace / 2))
+        await self._wait(lambda: self._wire is None, self.clock() + 0.9 * farewell)
 
     async def _wait(self, until: Callable[[], bool], end: float) -> None:
         """Wait until something is so, but not for ever."""
@@ -254,7 +255,11 @@ class IrcServer(ProtocolServer):
             if self._wire is not None:
                 self._wire.abort()
                 self._wire = None
-            self._make_session()
+            try:
+                marks = self._memory.read()
+            except LayerError:  # away again
+                marks = self.session.marks()
+            self._make_session(marks)
             self._dial()
 
     # The connection
@@ -350,8 +355,13 @@ class IrcServer(ProtocolServer):
                 self.stats["failed_joins"] += 1
                 again = "" if final else "; trying again"
                 self.log.warning("%s: we cannot join %s: %s%s", self.network, _shown(room), _shown(reason), again)
-            case Parted(room, own=True) | Kicked(room, own=True):
+                if final:
+                    self._forget(room)
+            case Kicked(room, own=True):
                 self._unheard.pop(self.session.fold(room), None)
+            case Parted(room, own=True):
+                self._unheard.pop(self.session.fold(room), None)
+                self._forget(room)
             case Heard():
                 self._memory.move()
         for channel, message in self._publisher.messages(event):
@@ -374,6 +384,10 @@ class IrcServer(ProtocolServer):
         self.stats["disconnections"] += 1
         self.log.warning("%s: disconnected: %s; trying again in %.1f s", self.network, _shown(reason), retry_after)
         self.timers.call_later(retry_after, self._dial)
+
+    def _forget(self, room: str) -> None:
+        """Take a room that we left for good out of all groups."""
+        self.inbox.gone(self._conversations.channel(room).removeprefix(self.inbox_name()))
 
     def _once(self, event: Event) -> str | None:
         """Return what names a message for ever, where its network gives names."""

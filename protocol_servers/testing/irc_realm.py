@@ -47,6 +47,7 @@ class IrcRealm:
 
     Attributes:
         rooms: Who is where: nicks by room.
+        refused: Rooms that no client may come into.
         log: Everything that was said.
         received: The lines of all clients.
         seats: The connected clients.
@@ -61,6 +62,7 @@ class IrcRealm:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.rooms: dict[str, set[str]] = {}
+        self.refused: set[str] = set()
         self.log: list[Said] = []
         self.received: list[str] = []
         self.seats: list[Seat] = []
@@ -189,8 +191,7 @@ class Seat:
         if "message-tags" in self._caps:
             tags["msgid"] = said.id
         if "server-time" in self._caps:
-            moment = datetime.datetime.fromtimestamp(said.time, datetime.UTC)
-            tags["time"] = f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+            tags["time"] = _written(said.time)
         account = self._realm.account(said.nick)
         if account is not None and "account-tag" in self._caps:
             tags["account"] = account
@@ -266,6 +267,9 @@ class Seat:
 
     def _on_join(self, message: Message) -> None:
         for room in message.params[0].split(","):
+            if room in self._realm.refused:
+                self._numeric("403", room, ":No such channel")
+                continue
             self._realm.join(self.nick, room)
             self._numeric("353", "=", room, f":{' '.join(sorted(self._realm.rooms[room]))}")
             self._numeric("366", room, ":End of NAMES")
@@ -289,15 +293,33 @@ class Seat:
         self.end("Closing Link: quit")
 
     def _on_chathistory(self, message: Message) -> None:
-        kind, target, after = message.params[0].upper(), *message.params[1:3]
-        self.send(f":{NAME} BATCH +h {'chathistory' if kind == 'AFTER' else 'draft/chathistory-targets'} {target}")
-        if kind == "AFTER":
-            key, _, value = after.partition("=")
-            log = [said for said in self._realm.log if said.target == target]
-            if key == "msgid":
-                log = log[[said.id for said in log].index(value) + 1 :]
+        if message.params[0].upper() == "TARGETS":
+            since = _moment(message.params[1])
+            people = {
+                said.nick: said.time for said in self._realm.log if said.target == self.nick and said.time > since
+            }
+            self.send(f":{NAME} BATCH +h draft/chathistory-targets")
+            for nick, last in people.items():
+                self.send(f"@batch=h :{NAME} CHATHISTORY TARGETS {nick} timestamp={_written(last)}")
+        else:
+            target, after = message.params[1:3]
+            place = (target, None) if target in self._realm.rooms else (self.nick, target)
+            log = [said for said in self._realm.log if said.target == place[0] and place[1] in (None, said.nick)]
+            if after.startswith("msgid="):
+                log = log[[f"msgid={said.id}" for said in log].index(after) + 1 :]
             else:
-                log = [said for said in log if said.time > datetime.datetime.fromisoformat(value).timestamp()]
+                log = [said for said in log if said.time > _moment(after)]
+            self.send(f":{NAME} BATCH +h chathistory {target}")
             for said in log[:100]:
                 self.hear(said, batch="h")
         self.send(f":{NAME} BATCH -h")
+
+
+def _written(time: float) -> str:
+    moment = datetime.datetime.fromtimestamp(time, datetime.UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+def _moment(text: str) -> float:
+    """Read ``timestamp=…``."""
+    return datetime.datetime.fromisoformat(text.partition("=")[2]).timestamp()

@@ -75,3 +75,21 @@ def test_reference() -> None:
     ]:
         assert line in lines, page
     assert "`made`" not in page
+
+
+@dataclass
+class Shops:
+    """The shops, a table each.
+
+    Attributes:
+        shops: Their settings by name.
+    """
+
+    shops: dict[str, Shop] = field(default_factory=dict, metadata={"tables": "NAME"})
+
+
+def test_tables_that_users_name() -> None:
+    lines = reference({"shop": Shops}).splitlines()
+    assert "## `[shop.NAME]`" in lines
+    assert "## `[shop.NAME.inner]`" in lines
+    assert not any("shops" in line for line in lines)

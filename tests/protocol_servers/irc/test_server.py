@@ -120,6 +120,22 @@ def test_groups_and_receipts_and_irc_own_words(
     assert any(each.get("command") == "366" for each in seen)
 
 
+def test_a_room_that_we_leave_leaves_its_groups(
+    start_irc: Start, serve_realm: Serve, memory_layer: MemoryLayer, work: Any, eventually: Any
+) -> None:
+    network = serve_realm()
+    work(memory_layer, ROUTING)
+    server = start_irc(memory_layer, network.port, join=["#dev", "#ops"])
+    eventually(lambda: len(memory_layer.group_channels("rooms")) == 2)
+    memory_layer.send("irc.reply.test!", {"type": "part", "channel": "#ops"})
+    eventually(lambda: memory_layer.group_channels("rooms") == ["irc.reply.test!_23dev"])
+    memory_layer.group_add("rooms", "irc.reply.test!_23no")
+    network.realm.refused.add("#no")
+    memory_layer.send("irc.reply.test!", {"type": "join", "channel": "#no"})
+    eventually(lambda: server.stats["failed_joins"])
+    eventually(lambda: memory_layer.group_channels("rooms") == ["irc.reply.test!_23dev"])
+
+
 def test_raw_lines_and_raw_messages(
     start_irc: Start, serve_realm: Serve, memory_layer: MemoryLayer, work: Any, eventually: Any
 ) -> None:
@@ -433,7 +449,12 @@ def test_a_second_server_for_a_network_waits_and_then_does_not_start(
 
 
 def test_who_lost_the_lease_leaves_until_it_is_back(
-    start_irc: Start, serve_realm: Serve, memory_layer: MemoryLayer, reactor_thread: ReactorThread, eventually: Any
+    start_irc: Start,
+    serve_realm: Serve,
+    memory_layer: MemoryLayer,
+    reactor_thread: ReactorThread,
+    eventually: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A process that stood still may find another one in its place."""
     network = serve_realm()
@@ -457,6 +478,11 @@ def test_who_lost_the_lease_leaves_until_it_is_back(
     assert server.stats["failed_connections"] == failed
     reactor_thread.run(server._layer_down, "irc.reply.test! is leased by another process")
     network.rude = None
+
+    def away(_: str) -> Any:
+        raise LayerUnavailable
+
+    monkeypatch.setattr(memory_layer, "get_state", away)  # then it goes on from what it knows itself
     reactor_thread.run(server._layer_up)
     eventually(lambda: "bot" in network.realm.rooms["#dev"])
 

@@ -167,6 +167,54 @@ def test_irc_own_words(network: IrcNetwork) -> None:
     assert "TOPIC #dev :topic of ours" in network.realm.received
 
 
+def test_a_small_layer_is_no_reason_to_lose_anything() -> None:
+    client = Client(routing, capacity=3)
+    network = IrcNetwork(client.layer, client.settle, join=["#dev"])
+    network.netsplit("nobody")
+    for number in range(20):
+        network.realm.join(f"user{number}", "#dev")
+    network.settle()
+    assert len(seen) == 20
+
+
+def test_what_consumers_do_on_irc(client: Client) -> None:
+    network = IrcNetwork(client.layer, client.settle, join=["#dev", "#ops"], raw=True)
+    for reply in (
+        {"type": "nick", "body": "robot"},
+        {"type": "topic", "channel": "#dev", "body": "tests"},
+        {"type": "kick", "channel": "#dev", "user": "ann", "body": "enough"},
+        {"type": "part", "channel": "#ops"},
+        {"type": "raw", "body": "PING now"},
+        {"type": "raw", "body": "UNHEARD of"},
+        {"type": "nonsense"},
+    ):
+        network.realm.rooms["#dev"].add("ann")
+        client.layer.send("irc.reply.test!", reply)
+        network.settle()
+    assert network.nick == "robot"
+    assert network.realm.rooms == {"#dev": {"robot", "ann"}, "#ops": set()}
+    assert network.stats["replies_ignored"] == 1
+    network.realm.refused.add("#no")
+    client.layer.send("irc.reply.test!", {"type": "join", "channel": "#no"})
+    network.settle()
+    assert "#no" not in network.realm.rooms
+
+
+def test_who_wrote_in_private_meanwhile_is_told_too() -> None:
+    client = Client(routing)
+    caps = ["message-tags", "server-time", "batch", "draft/chathistory"]
+    realm = IrcRealm(caps=caps, clock=lambda: 1e9 + client.clock())
+    network = IrcNetwork(client.layer, client.settle, join=["#dev"], realm=realm)
+    network.say("ann", "#dev", "one")
+    realm.leave(realm.seats[0])
+    client.advance(1)
+    realm.say("bob", "bot", "two")
+    network.restart()
+    found = [(each["text"], each["user"], each["direct"], each["replayed"]) for each in seen]
+    assert found == [("one", "ann", False, False), ("two", "bob", True, True)]
+    assert network.said("bob") == ["hello bob"]
+
+
 def test_accounts() -> None:
     """Nobody comes in without one, where the network has them."""
     realm = IrcRealm(accounts={"ann": "secret"})
@@ -174,6 +222,25 @@ def test_accounts() -> None:
     IrcNetwork(client.layer, client.settle, realm=realm, join=["#dev"])
     assert realm.seats == []
     assert realm.rooms == {}
+
+
+def test_a_client_with_an_account_comes_in() -> None:
+    realm = IrcRealm(accounts={"ann": "secret"})
+    seat = realm.connect()
+
+    def say(line: str) -> str:
+        seat.receive(line.encode() + b"\r\n")
+        return seat.take().decode()
+
+    say("CAP LS 302")
+    say("NICK x")
+    say("USER x 0 * x")
+    assert say("CAP REQ sasl").endswith("ACK :sasl\r\n")
+    assert say("AUTHENTICATE PLAIN") == "AUTHENTICATE +\r\n"
+    assert " 904 " in say("AUTHENTICATE AGFubgB3cm9uZw==")
+    assert " 903 " in say("AUTHENTICATE AGFubgBzZWNyZXQ=")
+    assert " 001 " in say("CAP END")
+    assert say("CAP END") == ""
 
 
 def test_two_clients_do_not_have_one_nick() -> None:
