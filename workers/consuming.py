@@ -30,6 +30,7 @@ from .claims import RENEW, Claim, Claims
 from .context import running
 from .exceptions import ConsumeLater, DenyConnection, Reject, ResponseLater, StopConsumer, StreamClosed
 from .flushing import Flusher, Letter, traceback_of
+from .given import TRIES, Again, Given, name_of, shown, text_of
 from .held import Held
 from .message import Message
 
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("trunkline.workers")
 
 T = TypeVar("T")
-
-_TRIES = "trunkline.tries"
-"""Key of a message that is tried again: how often it was tried. No consumer sees it."""
 
 _NEVER = float("inf")
 _DURABLE_TRIES = 10
@@ -97,7 +95,7 @@ class Consuming:
         self._wall = wall
         self._stream_timeout = stream_timeout
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._given: _Given | None = None
+        self._given: Given | None = None
         self._settling = threading.Lock()
         self.abandoned = False
         self._told: set[str] = set()
@@ -108,7 +106,7 @@ class Consuming:
         self.stats["messages"] += 1
         if delivery.id is not None and delivery.tries > 1:
             self.stats["redelivered"] += 1
-        given = self._given = _Given(delivery)
+        given = self._given = Given(delivery)
         try:
             self._consume(given)
         except _Abandoned:
@@ -142,7 +140,7 @@ class Consuming:
         self._end(given)
         return True
 
-    def _end(self, given: _Given) -> None:
+    def _end(self, given: Given) -> None:
         """Renew nothing for a message any more: what became of it is with the flusher."""
         if given.claim is not None:
             self._claims.end(given.claim)
@@ -170,15 +168,15 @@ class Consuming:
 
     # the way of a message
 
-    def _consume(self, given: _Given) -> None:
+    def _consume(self, given: Given) -> None:
         delivery = given.delivery
         channel = delivery.channel
         content = given.content = delivery.message
         form = given.form = message_formats.get(channel)
         reply_name = content.get("reply_channel")
         given.reply_name = reply_name if isinstance(reply_name, str) and reply_name else None
-        if _TRIES in content:
-            delivery = given.delivery = _Again(delivery, content.pop(_TRIES))  # type: ignore[assignment]
+        if TRIES in content:
+            delivery = given.delivery = Again(delivery, content.pop(TRIES))  # type: ignore[assignment]
         message = given.message = Message(content, channel, self._layer, delivery, self._stream_timeout)
         taken = self._routing.take(channel, content, message)
         if taken is None:
@@ -229,12 +227,12 @@ class Consuming:
 
     def _ignored(self, consumer: Callable[..., Any], result: object) -> None:
         """Say once that a consumer returns something, as functions of web frameworks do."""
-        name = _name_of(consumer)
+        name = name_of(consumer)
         if name not in self._told:
             self._told.add(name)
             log.warning("%s returns a %s, which is ignored: answer with message.reply(…)", name, type(result).__name__)
 
-    def _be_in_time(self, given: _Given, held: Held) -> None:
+    def _be_in_time(self, given: Given, held: Held) -> None:
         """Decide between the consumer's end and its being given up: whoever comes first gives the outcome."""
         with self._settling:
             if given.settled:
@@ -258,7 +256,7 @@ class Consuming:
         finally:
             task.cancel()
 
-    def _finish(self, given: _Given, held: Held, refusal: Answer | None, answer: Answer | None) -> None:
+    def _finish(self, given: Given, held: Held, refusal: Answer | None, answer: Answer | None) -> None:
         batch = held.batch
         said = refusal if refusal is not None else answer if held.answer is None else None
         if said is not None or given.claim is not None or given.delivery.id is not None:
@@ -277,7 +275,7 @@ class Consuming:
             self._flusher.bury(Letter(name, content, f"nobody listens to {name}"))
             log.warning("nobody listens to %s: what was sent to it is a dead letter", name)
 
-    def _settle(self, given: _Given, batch: Batch, outcome: Answer) -> None:
+    def _settle(self, given: Given, batch: Batch, outcome: Answer) -> None:
         """Add to a flush what repeats of the message are told, or that the next one is consumed."""
         assert given.claim is not None
         assert given.form is not None
@@ -287,7 +285,7 @@ class Consuming:
         else:
             given.claim.settle(batch, outcome)
 
-    def _refusal(self, given: _Given, refusal: Answer | None) -> Answer:
+    def _refusal(self, given: Given, refusal: Answer | None) -> Answer:
         form = given.form
         if form is None or form.reply is None or given.reply_name is None or refusal is None:
             raise TypeError(f"there is nothing to refuse in a message of {given.channel}")
@@ -296,7 +294,7 @@ class Consuming:
 
     # messages without a consumer
 
-    def _unrouted(self, given: _Given) -> None:
+    def _unrouted(self, given: Given) -> None:
         form, content = given.form, given.content
         if given.channel == delays.CHANNEL:
             self._delay(given)
@@ -311,13 +309,13 @@ class Consuming:
         self.stats["unrouted"] += 1
         self._answer(given, answer)
 
-    def _delay(self, given: _Given) -> None:
+    def _delay(self, given: Given) -> None:
         queued = given.delivery.queued or 0.0
         batch = self._patiently(lambda: delays.take(given.content, queued, self._layer, self._wall))
         self.stats["delayed"] += 1
         self._flusher.put(batch.calls)
 
-    def _answer(self, given: _Given, answer: Answer | None) -> None:
+    def _answer(self, given: Given, answer: Answer | None) -> None:
         batch = self._layer.batch()
         if answer is not None and given.reply_name is not None:
             batch.send(given.reply_name, dict(answer), trusted=True)
@@ -325,7 +323,7 @@ class Consuming:
             batch.ack(given.delivery)
         self._flusher.put(batch.calls)
 
-    def _claimed(self, given: _Given, form: Format) -> bool:
+    def _claimed(self, given: Given, form: Format) -> bool:
         """Claim a message that its sender may repeat; a repeat is answered here."""
         value = given.content.get(form.claim or "")
         if not isinstance(value, str):
@@ -344,11 +342,11 @@ class Consuming:
 
     # messages that cannot be consumed, now or ever
 
-    def _later(self, given: _Given, later: ConsumeLater) -> None:
+    def _later(self, given: Given, later: ConsumeLater) -> None:
         delivery, form = given.delivery, given.form
         repeats = form is not None and form.sender_repeats
         if delivery.id is None and (repeats or (given.message is not None and given.message.streamed)):
-            log.info("%s: to be consumed later, so its sender is told to come again", _shown(given))
+            log.info("%s: to be consumed later, so its sender is told to come again", shown(given))
             self._settle_failed(given)
             return
         if delivery.tries >= later.tries:
@@ -361,10 +359,10 @@ class Consuming:
             self._give_back(given, wait)
             return
         batch = self._layer.batch()
-        batch.send(given.channel, {**delivery.original(), _TRIES: delivery.tries + 1}, delay=wait)
+        batch.send(given.channel, {**delivery.original(), TRIES: delivery.tries + 1}, delay=wait)
         self._flusher.put(batch.calls)
 
-    def _give_back(self, given: _Given, wait: float) -> None:
+    def _give_back(self, given: Given, wait: float) -> None:
         """Have a durable channel deliver a message again after some seconds, without what was done for it so far."""
         batch = self._layer.batch()
         if given.claim is not None:
@@ -373,20 +371,20 @@ class Consuming:
         batch.nack(given.delivery, wait)
         self._flusher.put(batch.calls)
 
-    def _fail(self, given: _Given, error: BaseException) -> None:
+    def _fail(self, given: Given, error: BaseException) -> None:
         try:
             self._failed(given, error)
         except BaseException:
             self._give_up(given)
 
-    def _failed(self, given: _Given, error: BaseException) -> None:
+    def _failed(self, given: Given, error: BaseException) -> None:
         """Answer, keep and log a failure, in this order: a log that fails takes nothing with it."""
         if isinstance(error, StreamClosed):
             self._left(given, error)
             return
         self.stats["failures"] += 1
         delivery, form = given.delivery, given.form
-        reason = " ".join(f"{type(error).__name__}: {_text(error)}".split())
+        reason = " ".join(f"{type(error).__name__}: {text_of(error)}".split())
         if delivery.id is None:
             self._settle_failed(given)
             if form is None or not form.sender_repeats:
@@ -396,18 +394,18 @@ class Consuming:
             self._give_back(given, ConsumeLater().wait(delivery.tries))
         else:
             self._settle_failed(given, reason, traceback_of(error))
-        log.error("%s failed", _shown(given), exc_info=(type(error), error, error.__traceback__))
+        log.error("%s failed", shown(given), exc_info=(type(error), error, error.__traceback__))
 
-    def _left(self, given: _Given, error: StreamClosed) -> None:
+    def _left(self, given: Given, error: StreamClosed) -> None:
         """Be done with a message whose sender left in the middle of its body.
 
         Any client can, as often as it likes: that is no failure to look into, and there is nothing to try again.
         """
         self.stats["senders_left"] += 1
         self._settle_failed(given)
-        log.warning("%s: %s", _shown(given), error)
+        log.warning("%s: %s", shown(given), error)
 
-    def _settle_failed(self, given: _Given, reason: str = "", traceback: str = "") -> None:
+    def _settle_failed(self, given: Given, reason: str = "", traceback: str = "") -> None:
         """Give the failure answer and release the claim.
 
         Args:
@@ -428,16 +426,16 @@ class Consuming:
             try:
                 batch.send(given.reply_name, dict(given.form.failure), trusted=True)
             except TypeError as error:
-                log.error("%s cannot be answered: %s", _shown(given), error)
+                log.error("%s cannot be answered: %s", shown(given), error)
         if delivery.id is not None:
             batch.ack(delivery)
         self._flusher.put(batch.calls)
 
-    def _give_up(self, given: _Given) -> None:
+    def _give_up(self, given: Given) -> None:
         """Count a message whose failure could not even be recorded: memory or the stack is at its end."""
         self.stats["failures_lost"] += 1
         try:
-            log.critical("%s failed, and its failure could not be recorded in full", _shown(given))
+            log.critical("%s failed, and its failure could not be recorded in full", shown(given))
         except BaseException:
             self.stats["failures_unlogged"] += 1
 
@@ -462,51 +460,6 @@ class _Abandoned(BaseException):
     """The helper thread gave this thread up; what its consumer did goes nowhere."""
 
 
-class _Given:
-    """What is known of a message while it is consumed."""
-
-    __slots__ = (
-        "channel",
-        "claim",
-        "consumer",
-        "content",
-        "delivery",
-        "exhausted",
-        "form",
-        "held",
-        "message",
-        "reply_name",
-        "settled",
-    )
-
-    def __init__(self, delivery: Delivery) -> None:
-        self.delivery = delivery
-        self.channel: str = delivery.channel
-        self.content: dict[str, Any] = {}
-        self.form: Format | None = None
-        self.reply_name: str | None = None
-        self.claim: Claim | None = None
-        self.message: Message | None = None
-        self.held: Held | None = None
-        self.consumer: Any = None
-        self.settled = False
-        self.exhausted = False  # its own number of tries is used up
-
-
-class _Again:
-    """The delivery of a message that was tried before, on a channel that does not count tries by itself."""
-
-    def __init__(self, delivery: Delivery, tries: Any) -> None:
-        self._delivery = delivery
-        self.tries = tries if isinstance(tries, int) and tries > 0 else 1
-
-    def original(self) -> dict[str, Any]:
-        return {key: value for key, value in self._delivery.original().items() if key != _TRIES}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._delivery, name)
-
-
 async def _end(left: Iterable[asyncio.Task[Any]]) -> None:
     for task in left:
         task.cancel()
@@ -517,21 +470,3 @@ async def _end(left: Iterable[asyncio.Task[Any]]) -> None:
 
 async def _whole(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)[:500]
-    except BaseException as worse:
-        return f"(its text raised {type(worse).__name__})"
-
-
-def _shown(given: _Given) -> str:
-    """Name a message for the log: channel, id and consumer, in one line of bounded length."""
-    id = given.delivery.id or given.content.get("id") or given.reply_name
-    name = "routing" if given.consumer is None else _name_of(given.consumer)
-    return f"{given.channel} [{ascii(id)[:120]}]: {name}"
-
-
-def _name_of(consumer: Callable[..., Any]) -> str:
-    return getattr(consumer, "__qualname__", None) or type(consumer).__name__

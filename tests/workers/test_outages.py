@@ -119,6 +119,8 @@ def flaky(clock: ManualClock) -> Iterator[FlakyLayer]:
 def real() -> Iterator[FlakyLayer]:
     """On real time, for workers that run in threads."""
     with FlakyLayer() as layer:
+        layer.agree()
+        layer.trips = 0
         yield layer
 
 

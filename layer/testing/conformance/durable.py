@@ -18,6 +18,13 @@ VISIBILITY = 0.4
 OVER = 0.5  # seconds after which it is over
 
 
+def make(subject: Subject, **options: Any) -> Layer:
+    layer = subject.make(**options)
+    if "durable" not in layer.extensions:
+        pytest.skip("this engine has no durable channels")
+    return layer
+
+
 def take(layer: Layer, *channels: str, limit: int = 10) -> list[Delivery]:
     return layer.receive_batch(channels or ("d",), limit)
 
@@ -29,10 +36,7 @@ def seen(deliveries: list[Delivery]) -> list[tuple[Any, int]]:
 class Durable(Part):
     @pytest.fixture
     def durable(self, subject: Subject) -> Layer:
-        layer = subject.make(durable={"d*": VISIBILITY})
-        if "durable" not in layer.extensions:
-            pytest.skip("this engine has no durable channels")
-        return layer
+        return make(subject, durable={"d*": VISIBILITY})
 
     def test_what_is_acknowledged_is_gone(self, subject: Subject, durable: Layer) -> None:
         for n in range(3):
@@ -107,7 +111,7 @@ class Durable(Part):
         assert taken[0].ack()
 
     def test_it_does_not_expire_unless_somebody_says_so(self, subject: Subject) -> None:
-        layer = subject.make(expiry=0.1, durable=["d*", "e"], channel_expiry={"e": 0.1}, capacity=2)
+        layer = make(subject, expiry=0.1, durable=["d*", "e"], channel_expiry={"e": 0.1}, capacity=2)
         layer.send("d", {"n": 1})
         layer.send("d", {"n": 2}, expiry=0.1)
         layer.send("e", {"n": 3})
@@ -127,7 +131,7 @@ class Durable(Part):
         assert durable.channel_statistics("d")["messages_pending"] == 0
 
     def test_capacity_is_exact(self, subject: Subject) -> None:
-        layer = subject.make(durable=["d"], capacity=3)
+        layer = make(subject, durable=["d"], capacity=3)
         for n in range(3):
             layer.send("d", {"n": n}, delay=0.1 * (n == 2))
         with pytest.raises(ChannelFull):
@@ -142,7 +146,7 @@ class Durable(Part):
         assert two.ack()
 
     def test_capacity_under_concurrent_senders(self, subject: Subject) -> None:
-        layer = subject.make(durable=["d"], capacity=20)
+        layer = make(subject, durable=["d"], capacity=20)
 
         def fill() -> int:
             taken = 0
@@ -184,7 +188,7 @@ class Durable(Part):
         assert durable.send("d", {"n": 6}, once="o", window=0.3) is True
 
     def test_what_is_never_heard_of_again_becomes_a_dead_letter(self, subject: Subject) -> None:
-        layer = subject.make(durable={"d": 0.03})
+        layer = make(subject, durable={"d": 0.03})
         layer.send("d", {"n": 1, "b": b"\xff"})
         ids = set()
         for tries in range(1, LAPSES + 1):
@@ -327,7 +331,7 @@ class Durable(Part):
         assert subject.make(durable={"e*": False}).send("d", {"n": 2}) is True
 
     def test_only_plain_channels_are_durable(self, subject: Subject) -> None:
-        layer = subject.make(durable=["*"])
+        layer = make(subject, durable=["*"])
         layer.send("x!1", {"n": 1})
         layer.send("b?1", {"n": 2})
         assert layer.receive_batch(["x!"])[0].id is None
