@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Any
 
 from .base import Layer
@@ -23,7 +24,9 @@ _extras = {"hiredis": "redis"}
 
 
 def register_engine(scheme: str, opener: str | Opener) -> None:
-    """Make `open_layer` know an engine.
+    """Make `open_layer` know an engine, in this process.
+
+    A package tells of its own by an entry point of the group `trunkline.engines`: `scheme = module:name`.
 
     Args:
         scheme: What stands before `://`.
@@ -46,7 +49,7 @@ def open_layer(url: str, **options: Any) -> Layer:
         LayerUnavailable: The layer cannot be reached.
     """
     scheme, place, given = from_url(url)
-    opener = _engines.get(scheme)
+    opener = _engines.get(scheme) or _installed(scheme)
     if opener is None:
         known = ", ".join(f"{name}://" for name in sorted(_engines))
         if scheme in _known_elsewhere:
@@ -56,6 +59,11 @@ def open_layer(url: str, **options: Any) -> Layer:
         opener = _import(scheme, opener)
     layer: Layer = opener(place, **(given | options))
     return layer
+
+
+def _installed(scheme: str) -> str | None:
+    """Return the opener that an installed package names for a scheme."""
+    return next((point.value for point in entry_points(group="trunkline.engines", name=scheme)), None)
 
 
 def _import(scheme: str, opener: str) -> Opener:

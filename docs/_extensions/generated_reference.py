@@ -1,11 +1,13 @@
 """Writes the reference pages that are generated from code, so that nothing is documented twice.
 
 Formats come from the typed definitions, settings from the servers' settings classes, the command line from its own
-parsers.
+parsers, the layout in Redis from what its scripts say of themselves.
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import redis_layout
 
 from trunkline import message_formats
 from trunkline.command_line import reference as command_line_reference
@@ -25,6 +27,7 @@ def write_pages(app: "Sphinx") -> None:
         "formats.md": message_formats.markdown(),
         "settings.md": settings_reference(tables),
         "command-line.md": command_line_reference(),
+        **redis_layout.pages(),
     }.items():
         page = folder / name
         if not page.exists() or page.read_text(encoding="utf-8") != text:

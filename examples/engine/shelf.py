@@ -1,4 +1,4 @@
-"""A layer engine of one's own: the store in this process, behind one lock. `ShelfLayer(Shelf())` is a layer.
+"""A layer engine of one's own: the store in this process, behind one lock. `open_layer("shelf://")` opens a new one.
 
 Memory is faster at this. Here it is about what an engine has to write: where its calls go, how its readers wait, and
 how its inboxes are read.
@@ -40,9 +40,10 @@ class Shelf:
 class ShelfLayer(Layer):
     """Runs calls, which are names and plain values: to run them elsewhere, pack them, and their outcomes."""
 
-    def __init__(self, shelf: Shelf, **options: Any) -> None:
-        super().__init__(from_mapping(options, "the shelf"))
-        self.shelf, self.clock, self.closed, self.inboxes = shelf, shelf.store.clock, False, WeakSet[ShelfInbox]()
+    def __init__(self, shelf: Shelf | str, **options: Any) -> None:
+        super().__init__(from_mapping(options, "shelf://"))
+        self.shelf = shelf if isinstance(shelf, Shelf) else Shelf()
+        self.clock, self.closed, self.inboxes = self.shelf.store.clock, False, WeakSet[ShelfInbox]()
 
     def _call(self, call: Any) -> Any:
         with self.shelf.lock:
@@ -147,6 +148,5 @@ class ShelfInbox(Inbox):
         self.stop()
 
     def stop(self) -> None:
-        with self.shelf.lock:
-            self._closed = True
-            self.shelf.store.groups.release(self.name, self.holder)
+        self._closed = True
+        self._layer._call(("release", (self.name, self.holder)))

@@ -19,7 +19,10 @@ that every engine passes.
 
     TestMyMachine = MyMachine.TestCase
 
-They need pytest and Hypothesis; this module needs nothing.
+They need pytest and Hypothesis; this module needs nothing. Without a file of tests, from the command line:
+
+    python -m pytest -p trunkline.layer.testing.plugin --layer-subject my_engine.testing:MySubject \\
+        --pyargs trunkline.layer.testing.conformance
 """
 
 from .clock import ManualClock

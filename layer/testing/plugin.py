@@ -63,5 +63,5 @@ def _find(named: str) -> type[Subject]:
     except (ImportError, AttributeError) as error:
         raise pytest.UsageError(f"--layer-subject {named}: {error}") from None
     if not (isinstance(found, type) and issubclass(found, Subject)):
-        raise pytest.UsageError(f"--layer-subject {named}: {found!r} is no class made of trunkline.layer.testing.Subject")
+        raise pytest.UsageError(f"--layer-subject {named}: {found!r} is no trunkline.layer.testing.Subject")
     return found

@@ -23,5 +23,10 @@ def test_builds_without_a_warning(tmp_path: Path) -> None:
         assert name in reference["formats"], name
     assert "response_timeout" in reference["settings"]
     assert "trunkline routes" in reference["command-line"]
-    for page, public in (("workers", "Client"), ("layer", "open_inbox"), ("protocol-servers", "ProtocolServer")):
+    for page, public in (
+        ("workers", "Client"),
+        ("layer", "open_inbox"),
+        ("protocol-servers", "ProtocolServer"),
+        ("redis-layout", "announce.lua"),
+    ):
         assert public in reference[page]

@@ -1,10 +1,15 @@
 """An engine of one's own in under 100 lines of code, which does all that every engine does."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from trunkline.layer import open_layer
 
 ENGINE = Path(__file__).parents[2] / "examples" / "engine"
 
@@ -34,3 +39,19 @@ def test_it_is_short() -> None:
             without.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     lines = [line.strip() for number, line in enumerate(text.splitlines(), 1) if number not in without]
     assert sum(bool(line) and not line.startswith("#") for line in lines) < 100
+
+
+def test_an_installed_package_tells_of_its_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = tmp_path / "shelf-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: shelf\nVersion: 1.0\n")
+    with pytest.raises(ValueError, match="no layer engine is called 'shelf'"):
+        open_layer("shelf://")
+    (facts / "entry_points.txt").write_text("[trunkline.engines]\nshelf = shelf:ShelfLayer\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(ENGINE)
+    importlib.invalidate_caches()
+    with open_layer("shelf://?expiry=5") as layer:
+        assert layer.expiry == 5
+        layer.send("a", {"n": 1})
+        assert layer.receive(["a"]) == ("a", {"n": 1})

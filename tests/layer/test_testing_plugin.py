@@ -78,7 +78,7 @@ def test_an_engine_that_does_not_is_told_where(run: Run) -> None:
         ("engines", "--layer-subject engines: it looks like --layer-subject my_engine.testing:MySubject"),
         ("nowhere:MySubject", "--layer-subject nowhere:MySubject: No module named 'nowhere'"),
         ("engines:Other", "--layer-subject engines:Other: module 'engines' has no attribute 'Other'"),
-        ("engines:no_subject", "is no class made of trunkline.layer.testing.Subject"),
+        ("engines:no_subject", "is no trunkline.layer.testing.Subject"),
     ],
 )
 def test_a_mistake_is_one_line(run: Run, subject: str | None, said: str) -> None:

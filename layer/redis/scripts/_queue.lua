@@ -9,6 +9,7 @@
 --             (inboxes have more fields: _group.lua)
 --   z:{name}  ZSET  id → when it is due, in seconds
 --   d:{name}  HASH  id → capacity (4 bytes), length of key (2 bytes), key, element; "#key" → id
+--   o:{name}:once  STRING  "": something was sent with this `once`; it lives for the window
 --   due       ZSET  queue → when the first of its delayed messages is due
 --   wake      LIST  at most one token: whoever takes it looks at `due`
 --   queues    SET   names, for statistics
