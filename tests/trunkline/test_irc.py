@@ -42,10 +42,10 @@ def network() -> Iterator[RealmServer]:
 @pytest.fixture
 def settings(folder: Path, network: RealmServer) -> Path:
     """The user's folder has a bot for the network."""
-    (folder / "app" / "routing.py").write_text(ROUTING, encoding="utf-8")
+    (folder / "ircbot.py").write_text(ROUTING, encoding="utf-8")
     table = f'[irc.test]\nservers = ["irc://127.0.0.1:{network.port}"]\nnick = "bot"\njoin = ["#dev"]\npace = 500\n'
     path = folder / "trunkline.toml"
-    path.write_text(f'routing = "app.routing"\n{table}', encoding="utf-8")
+    path.write_text(f'routing = "ircbot"\n{table}', encoding="utf-8")
     return path
 
 
