@@ -196,8 +196,7 @@ class IrcServer(ProtocolServer):
         """Say what waits to be said, then QUIT."""
         session = self.session
         farewell = min(_FAREWELL, grace / 2)
-        if self._dialling is not None:
-            self._dialling.cancel()
+        self._stop_dialling()
         until = self.clock() + grace - farewell
         await self._wait(lambda: not session.waiting or not session.registered, until)
         self._unsaid = session.waiting
@@ -222,8 +221,7 @@ class IrcServer(ProtocolServer):
 
     async def _end(self) -> None:
         self._left = True
-        if self._dialling is not None:  # of a start that failed
-            self._dialling.cancel()
+        self._stop_dialling()  # of a start that failed
         if self._wire is not None:
             self._wire.abort()
             self._wire = None
@@ -243,8 +241,7 @@ class IrcServer(ProtocolServer):
             # This one stood still for too long, and the network must not have two of us.
             self.log.error("%s: another process took over; leaving the network until it ends", self.network)
             self._idle = True
-            if self._dialling is not None:
-                self._dialling.cancel()
+            self._stop_dialling()
             self.session.quit("Another process took over")
             self._pump()
 
@@ -265,11 +262,17 @@ class IrcServer(ProtocolServer):
     # The connection
 
     def _dial(self) -> None:
-        if not (self.stopping or self._idle):
+        if not (self.stopping or self._idle or self._dialling or self._wire):
             self._dialling = self.loop.create_task(self._connect(self._addresses[self._turn]))
+
+    def _stop_dialling(self) -> None:
+        if self._dialling is not None:
+            self._dialling.cancel()
+            self._dialling = None
 
     async def _connect(self, address: Address) -> None:
         settings = self.settings
+        failure: str | None = None
         try:
             wire = await connect(
                 self.loop,
@@ -278,16 +281,17 @@ class IrcServer(ProtocolServer):
                 fingerprint=settings.tls_fingerprint,
                 timeout=settings.connect_timeout,
             )
-        except ConnectionFailed as failure:
+        except ConnectionFailed as error:
             self.stats["failed_connections"] += 1
-            self._lost(f"{address}: {failure}")
-            return
+            failure = str(error)
         except Exception:
             self.stats["failures"] += 1
             self.log.exception("%s: connecting to %s failed", self.network, address)
-            self._lost(f"{address}: an error of ours")
-            return
+            failure = "an error of ours"
         self._dialling = None
+        if failure is not None:
+            self._lost(f"{address}: {failure}")
+            return
         self.stats["connections"] += 1
         self._wire = wire
         self._publisher.server = (address.host, address.port)
