@@ -4,6 +4,8 @@
 const net = require('node:net')
 const tls = require('node:tls')
 
+const SILENCE = 10000 // milliseconds until an answer is given up; a BLMPOP takes five seconds
+
 class ReplyError extends Error {}
 
 // Returns [value, where it ends], or undefined where more bytes are needed.
@@ -42,6 +44,7 @@ class Redis {
     if (url.protocol === 'unix:') this.socket = net.connect(url.pathname)
     else this.socket = (url.protocol === 'rediss:' ? tls : net).connect(place)
     this.socket.on('data', data => this.read(data))
+    this.silence = setTimeout(() => this.waiting.length && this.close('no connection to Redis: it is silent'), SILENCE)
     this.socket.on('error', error => this.close(`no connection to Redis: ${error.message || error.code}`))
     this.socket.on('close', () => this.close('no connection to Redis: it was closed'))
   }
@@ -59,6 +62,7 @@ class Redis {
   call (...args) {
     return new Promise((resolve, reject) => {
       if (this.lost) return reject(this.lost)
+      if (!this.waiting.length) this.silence.refresh()
       this.waiting.push({ resolve, reject })
       const parts = args.map(arg => arg instanceof Uint8Array ? arg : Buffer.from(String(arg)))
       const written = parts.flatMap(part => [Buffer.from(`$${part.length}\r\n`), part, Buffer.from('\r\n')])
@@ -67,6 +71,7 @@ class Redis {
   }
 
   read (data) {
+    this.silence.refresh()
     this.rest = Buffer.concat([this.rest, data])
     let at = 0
     try {
@@ -84,6 +89,7 @@ class Redis {
   close (reason = 'the connection to Redis was closed') {
     this.lost ??= new Error(reason)
     for (const { reject } of this.waiting.splice(0)) reject(this.lost)
+    clearTimeout(this.silence)
     this.socket.destroy()
   }
 }
