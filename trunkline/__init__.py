@@ -8,7 +8,10 @@ if TYPE_CHECKING:
     from .message_formats import FormatError
     from .workers import (
         BaseConsumer,
+        Bot,
         Channel,
+        ChatConsumer,
+        CommandError,
         ConsumeLater,
         Conversation,
         DenyConnection,
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
         StopConsumer,
         StreamClosed,
         StreamTimeout,
+        Who,
         Worker,
         current_layer,
         include,
@@ -37,8 +41,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BaseConsumer",
+    "Bot",
     "Channel",
     "ChannelFull",
+    "ChatConsumer",
+    "CommandError",
     "ConsumeLater",
     "Conversation",
     "DenyConnection",
@@ -57,6 +64,7 @@ __all__ = [
     "StopConsumer",
     "StreamClosed",
     "StreamTimeout",
+    "Who",
     "Worker",
     "current_layer",
     "include",

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 from .lazy import lazily
 
 if TYPE_CHECKING:
+    from .bot import Bot, CommandError, Who
     from .channels import Channel, Conversation, Group
-    from .classes import BaseConsumer
+    from .classes import BaseConsumer, ChatConsumer
     from .context import current_layer, set_layer
     from .decorators import retry, timeout
     from .exceptions import (
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BaseConsumer",
+    "Bot",
     "Channel",
+    "ChatConsumer",
+    "CommandError",
     "ConsumeLater",
     "Conversation",
     "DenyConnection",
@@ -43,6 +47,7 @@ __all__ = [
     "StopConsumer",
     "StreamClosed",
     "StreamTimeout",
+    "Who",
     "Worker",
     "current_layer",
     "include",
@@ -57,8 +62,9 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
+        "bot": ("Bot", "CommandError", "Who"),
         "channels": ("Channel", "Conversation", "Group"),
-        "classes": ("BaseConsumer",),
+        "classes": ("BaseConsumer", "ChatConsumer"),
         "context": ("current_layer", "set_layer"),
         "decorators": ("retry", "timeout"),
         "exceptions": (

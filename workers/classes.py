@@ -86,3 +86,35 @@ class BaseConsumer:
     def dispatch(self, message: Message, **kwargs: Any) -> Any:
         """Consume the message; a subclass may do something before and after."""
         return self.get_handler(message)(message, **kwargs)
+
+
+class ChatConsumer(BaseConsumer):
+    """What happens in the rooms of chat services; it listens to what its subclass has methods for::
+
+        class Greeter(ChatConsumer):
+            def joined(self, message, **captures):
+                self.reply(f"Hello {message['user']}")
+
+        routing = [route_class(Greeter, channel=r"^#dev$")]
+
+    The methods are `ready` (the bot is in a room), `said`, `joined`, `left` and `reacted`.
+    """
+
+    _METHODS: ClassVar[Mapping[str, str]] = {
+        "chat.ready": "ready",
+        "chat.message": "said",
+        "chat.join": "joined",
+        "chat.leave": "left",
+        "chat.reaction": "reacted",
+    }
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Listen to the channels that there are methods for."""
+        super().__init_subclass__(**kwargs)
+        if "method_mapping" not in vars(cls):
+            found = {channel: method for channel, method in cls._METHODS.items() if hasattr(cls, method)}
+            cls.method_mapping = {**cls.method_mapping, **found}
+
+    def reply(self, text: str, **keys: Any) -> None:
+        """Say something where the message is from; further keys as of a chat reply."""
+        self.message.reply(text, **keys)

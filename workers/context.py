@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
+import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -55,3 +57,8 @@ def current_layer() -> Layer:
         if url not in _opened:
             _opened[url] = open_layer(url)
         return _opened[url]
+
+
+def wall_clock(layer: Layer) -> Callable[[], float]:
+    """Return what tells Unix seconds: a layer's own clock, where a test moves it."""
+    return time.time if layer.clock is time.monotonic else layer.clock

@@ -7,6 +7,7 @@ Exception
 │   ├── StopConsumer        end here as if the consumer had returned
 │   ├── ResponseLater       end here, and send no automatic answer: somebody else answers
 │   └── Reject              refuse a mail, or one of its recipients, with a code and a text
+├── CommandError        what was wrong with a command of a bot; said to who gave it
 ├── HeldTooMuch         more sends held than one consumer may hold
 ├── StreamClosed        the sender of a body went away before its end
 ├── StreamTimeout       a body stopped coming
@@ -78,6 +79,14 @@ class Reject(EndOfMessage):
         super().__init__(code, text)
         self.code = code
         self.text = text
+
+
+class CommandError(Exception):
+    """Say in the room what was wrong with a command, and end it; what is held is sent, and nothing is logged.
+
+    Args:
+        text: What to say.
+    """
 
 
 class HeldTooMuch(Exception):

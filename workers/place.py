@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..layer import LayerError, LayerUnavailable
 from .consuming import Consuming
+from .context import wall_clock
 from .flushing import HOLD, Flusher
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Place:
         self._ended = False
         self._thread = threading.Thread(target=self._run, name=worker.name, daemon=True)
         self.flusher = Flusher(layer, worker._pause, worker._expect, self._outage)
-        wall = time.time if layer.clock is time.monotonic else layer.clock
+        wall = wall_clock(layer)
         self.consuming = Consuming(
             layer, worker.routing, self.flusher, worker._claims, worker._leases, wall, worker._stream_timeout
         )

@@ -72,7 +72,7 @@ def route(channel: str | Iterable[str], consumer: Consumer | str, /, **filters: 
     Raises:
         RoutingError: a channel's name or a filter is none.
     """
-    return Route((channel,) if isinstance(channel, str) else tuple(channel), consumer, filters, _caller())
+    return Route((channel,) if isinstance(channel, str) else tuple(channel), consumer, filters, caller())
 
 
 def route_class(consumer: type | str, /, **filters: Any) -> Route:
@@ -82,7 +82,7 @@ def route_class(consumer: type | str, /, **filters: Any) -> Route:
         consumer: A subclass of BaseConsumer, or its dotted name.
         filters: As for `route`; they come on top of the class's own `filters`.
     """
-    return Route(None, consumer, filters, _caller())
+    return Route(None, consumer, filters, caller())
 
 
 def include(routing: Any, /, **filters: Any) -> Include:
@@ -92,7 +92,7 @@ def include(routing: Any, /, **filters: Any) -> Include:
         routing: A routing, a list of routes, or the name of one (`package.module` or `package.module:attribute`).
         filters: As for `route`. Captures are passed on; `path=r"^/shop"` lets the inner routes see `/cart`.
     """
-    return Include(routing, filters, _caller())
+    return Include(routing, filters, caller())
 
 
 class Route:
@@ -307,7 +307,7 @@ class Routing:
         elif isinstance(given, Routing):
             self.routes += given.routes
         elif isinstance(given, Mapping):
-            made_at = _caller() if where is None else where
+            made_at = caller() if where is None else where
             self.routes += [Route((channel,), consumer, {}, made_at) for channel, consumer in given.items()]
         elif callable(getattr(given, "match", None)) and callable(getattr(given, "channel_names", None)):
             self.routes.append(_Foreign(given))
@@ -443,7 +443,7 @@ def _left(value: str | re.Match[str]) -> str:
     return value if isinstance(value, str) else value.string[value.end() :]
 
 
-def _caller() -> str:
+def caller() -> str:
     """Return the file and line outside this package that made a route."""
     frame = sys._getframe(1)
     while frame.f_code.co_filename.startswith(loading.OURS) and frame.f_back is not None:

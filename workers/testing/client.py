@@ -18,6 +18,7 @@ from ...message_formats.email import mail_id, parse_mail, receive_message
 from ...message_formats.email.receive import normalise_address
 from ..message import Message
 from ..worker import ANNOUNCE, Worker
+from .rooms import Room
 from .sockets import Refused, WebSocket
 from .turns import Turns
 
@@ -63,7 +64,8 @@ class Client:
         self._ids = map(str, itertools.count(1))
         self._answers: dict[str, deque[dict[str, Any]]] = {}
         self._sockets: dict[str, WebSocket] = {}
-        self._said: dict[str, list[str]] = {}
+        self._rooms: dict[str, Room] = {}
+        self._early: dict[str, list[dict[str, Any]]] = {}  # what was said in rooms that nobody asked for yet
         self._announced = float("-inf")
         self._inboxes = {name: self._open(name, False) for name in (_INBOX, _MAIL_INBOX)}
         self.settle()
@@ -166,6 +168,8 @@ class Client:
     ) -> list[str]:
         """Say something in a room, and return the texts that were said there since the last call.
 
+        Those that `user` alone was told come last; `room` keeps them apart, and does more.
+
         Args:
             text: What is said.
             service: "irc", "slack" or another.
@@ -173,16 +177,24 @@ class Client:
             channel: The room.
             keys: Further keys of `chat.message`, such as `mention=True`.
         """
-        network = str(keys.pop("network", "test"))
+        room = self.room(channel, service, str(keys.pop("network", "test")))
+        return room.say(text, user, **keys) + room.told(user)
+
+    def room(
+        self, channel: str = "#test", service: str = "irc", network: str = "test", *, direct: bool = False
+    ) -> Room:
+        """Return a room, in which people say something and consumers answer; the same one each time.
+
+        Args:
+            channel: Its name.
+            service: "irc", "slack" or another.
+            network: The network or workspace.
+            direct: It is a private chat, and `channel` the other person's name.
+        """
         name = conversation_channel(service, network, channel)
-        inbox, _, _ = name.partition("!")
-        if inbox + "!" not in self._inboxes:
-            self._inboxes[inbox + "!"] = self._open(inbox + "!", True)
-        who = {"service": service, "network": network, "channel": channel, "user": user, "user_id": user}
-        said = {"text": text, "id": next(self._ids), "time": self.clock(), **keys}
-        self.layer.send("chat.message", {"reply_channel": name, **who, **said})
-        self.settle()
-        return self._said.pop(name, [])
+        if name not in self._rooms:
+            self.converse(name, Room(self, service, network, channel, direct))
+        return self._rooms[name]
 
     # time and other channels
 
@@ -223,18 +235,39 @@ class Client:
 
     # what a server would do
 
-    def publish(self, channel: str, content: dict[str, Any], local: str, inbox: str = _INBOX) -> None:
-        """Publish a message as a server would: a notification only where a worker listens."""
+    def new_id(self) -> str:
+        """Return an id that is not taken."""
+        return next(self._ids)
+
+    def publish(self, channel: str, content: dict[str, Any], local: str | None = None, inbox: str = _INBOX) -> None:
+        """Publish a message as a server would: a notification only where a worker listens.
+
+        Args:
+            channel: The channel.
+            content: The message.
+            local: Whom an answer goes to; None: the content has its reply channel.
+            inbox: Where that is.
+        """
         form = message_formats.get(channel)
         assert form is not None, "servers publish what has a format"
         if form.notification and channel not in self.worker.channels:
             return
-        message = {"reply_channel": inbox + local, **content}
+        message = content if local is None else {"reply_channel": inbox + local, **content}
         form.validate(message)
         if form.notification:  # behind the end of the memberships of what was closed
             self._turns.call_soon(self.layer.send, channel, message)
         else:
             self.layer.send(channel, message)
+
+    def converse(self, name: str, room: Room) -> None:
+        """Have what is sent to a reply channel said in a room: one for itself, and one for each of its threads."""
+        inbox, mark, _ = name.partition("!")
+        if inbox + mark not in self._inboxes:
+            self._inboxes[inbox + mark] = self._open(inbox + mark, True)
+        if name not in self._rooms:
+            self._rooms[name] = room
+            for message in self._early.pop(name, ()):
+                room.deliver(message)
 
     def forget(self, local: str) -> None:
         """Close what an answer could go to; it leaves its groups."""
@@ -255,8 +288,10 @@ class Client:
             self._sockets[local].deliver(message, grouped)
         elif local in self._answers:
             self._answers[local].append(message)
-        elif inbox not in (_INBOX, _MAIL_INBOX) and "text" in message:
-            self._said.setdefault(inbox + local, []).append(message["text"])
+        elif inbox + local in self._rooms:
+            self._rooms[inbox + local].deliver(message)
+        elif inbox not in (_INBOX, _MAIL_INBOX):
+            self._early.setdefault(inbox + local, []).append(message)
 
     def _await(self, found: Callable[[], T], timeout: float) -> T:
         """Wait as a server would, at most so long, on the test's clock."""
