@@ -76,6 +76,9 @@ class Publisher:
     # Chat
 
     def _place(self, target: str) -> dict[str, Any]:
+        room = self._session.rooms.get(target)
+        if room is not None:
+            target = room.name  # one spelling, however it is written: routes and permissions compare it
         return {
             "reply_channel": self._conversations.channel(target),
             "service": "irc",

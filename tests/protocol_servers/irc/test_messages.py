@@ -60,6 +60,12 @@ ADA = {"user": "ada", "user_id": "ada!a@h"}
 US = {"reply_channel": "irc.reply.net!", "network": "net", "server": ["irc.example", 6697]}
 
 
+def test_a_room_has_one_spelling(bus: Bus) -> None:
+    for spelling in ("#Dev", "#dEV", "@#DEV"):
+        ((_, message),) = bus.receive(f":ada!a@h PRIVMSG {spelling} :hi", prefix="chat.")
+        assert (message["channel"], message["reply_channel"]) == ("#Dev", "irc.reply.net!_23dev")
+
+
 def test_what_is_said(bus: Bus) -> None:
     tags = {"msgid": "m", "account": "lovelace"}
     assert bus.receive("@msgid=m;account=lovelace :ada!a@h PRIVMSG #Dev :\x02hi\x02 all") == [
