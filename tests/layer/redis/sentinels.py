@@ -141,6 +141,13 @@ class Watched:
             return True
 
         self.wait(agreed)
+        self.copy()
+
+    def copy(self) -> None:
+        """Have the replica say that it has everything that was written so far."""
+        master = self.master()
+        written = master.command("INFO", "replication")["master_repl_offset"]
+        self.wait(lambda: int(master.command("INFO", "replication").get("slave0", {}).get("offset", 0)) >= written)
 
     def wait(self, done: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE

@@ -59,6 +59,7 @@ def judge(counted: Counted, traffic: Traffic, tell: Callable[[str], None], cuts:
     assert counted.taken - len(counted.lost) <= counted.arrived <= counted.taken + counted.in_doubt
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
 def test_three_drops_in_three_seconds(
     start_traffic: Callable[..., Traffic], proxy: FaultProxy, tell: Callable[[str], None], scale: int, reset: bool
@@ -136,6 +137,7 @@ def test_slow_slices_and_latency(
     judge(counted, traffic, tell, 0)
 
 
+@pytest.mark.campaign
 def test_scripts_are_forgotten_under_load(
     start_traffic: Callable[..., Traffic],
     proxy: FaultProxy,
@@ -170,6 +172,7 @@ def test_memory_is_full_and_free_again(
     judge(counted, traffic, tell, 0)
 
 
+@pytest.mark.campaign
 def test_flushall(
     start_traffic: Callable[..., Traffic],
     start_redis: Callable[..., RedisServer],
