@@ -1,6 +1,6 @@
 """What tests of layers, and of programs on them, need.
 
-`ManualClock` is time that the test moves: `MemoryLayer(clock=ManualClock())`.
+`ManualClock` is time that the test moves: `MemoryLayer(clock=ManualClock())`. `faults.FaultProxy` breaks connections.
 
 For authors of engines: describe the engine as a `Subject`, as `MemorySubject` does, and run the suite and the machine
 that every engine passes.
