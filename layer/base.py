@@ -24,7 +24,6 @@ from .membership import Membership
 from .options import Options
 from .packing import unpack
 from .reader import Reader
-from .store.element import Element
 
 BLOCK = 5.0  # seconds a blocking receive waits at most
 UNREADABLE_PAUSE = 5.0  # seconds until somebody with other keys may try to read a durable message
@@ -183,17 +182,8 @@ class Layer(ABC):
 
         They keep their order, deadlines and tries, and find room even in a full channel.
         """
-        taken: dict[str, list[Element]] = {}
-        durable: dict[str, list[tuple[str, int]]] = {}
-        for delivery in deliveries:
-            if delivery.id is None:
-                taken.setdefault(delivery._queue, []).append(self._sealed(delivery._element))
-            else:
-                durable.setdefault(delivery._queue, []).append((delivery.id, delivery.tries))
-        for queue, ids in durable.items():
-            self._call(("put_back_durable", (queue, ids)))
-        for queue, elements in taken.items():
-            self._call(("put_back", (queue, elements)))
+        for call in self._calls.put_back(deliveries):
+            self._call(call)
 
     def new_channel(self, pattern: str) -> str:
         """Return an unused single-reader channel's name.
@@ -217,10 +207,6 @@ class Layer(ABC):
     def purge(self, channel: str) -> int:
         """Drop all messages of a channel, delayed ones too; return how many there were."""
         return int(self._call(("purge", (self._calls.queue(channel),))))
-
-    def _sealed(self, element: Element) -> Element:
-        cipher = self._calls.cipher
-        return element if cipher is None else (*element[:4], cipher.encrypt(element[4]), element[5])
 
     def _opened(self, deliveries: list[Delivery]) -> list[Delivery]:
         """Decrypt what was taken. What no key opens is dropped, or left to others where the channel is durable."""

@@ -17,6 +17,7 @@ from .errors import LayerUnavailable, MessageTooLarge
 from .limits import Address, Limits
 from .options import Options
 from .packing import pack, pack_message, pack_trusted, unpack
+from .store.element import Element
 from .store.letters import TRACEBACK
 
 Call = tuple[str, tuple[Any, ...]]
@@ -203,6 +204,29 @@ class Calls:
     def extend(self, delivery: Delivery, seconds: float) -> Call:
         """Make the call that leaves a delivery of a durable channel to its holder for longer."""
         return self.settled("extend", delivery, _seconds("seconds", seconds))
+
+    def put_back(self, deliveries: Iterable[Delivery], *, unopened: bool = False) -> list[Call]:
+        """Make the calls that put deliveries back to the head of their channels.
+
+        Args:
+            unopened: Nobody has decrypted them.
+        """
+        cipher = None if unopened else self.cipher
+        taken: dict[str, list[Element]] = {}
+        durable: dict[str, list[tuple[str, int]]] = {}
+        for delivery in deliveries:
+            element = delivery._element
+            if delivery.id is not None:
+                durable.setdefault(delivery._queue, []).append((delivery.id, delivery.tries))
+            elif cipher is None:
+                taken.setdefault(delivery._queue, []).append(element)
+            else:
+                sealed = (*element[:4], cipher.encrypt(element[4]), element[5])
+                taken.setdefault(delivery._queue, []).append(sealed)
+        return [
+            *(("put_back_durable", (queue, ids)) for queue, ids in durable.items()),
+            *(("put_back", (queue, elements)) for queue, elements in taken.items()),
+        ]
 
     def lease(self, inbox: str, holder: str, ttl: float, lasting: bool) -> Call:
         """Make the call that takes an inbox for a server."""

@@ -18,8 +18,9 @@ _engines: dict[str, str | Opener] = {
     "unix": ".redis.layer:open_unix",
     "redis+sentinel": ".redis.layer:open_sentinel",
     "rediss+sentinel": ".redis.layer:open_sentinel_tls",
+    "redis+cluster": ".redis.layer:open_cluster",
+    "rediss+cluster": ".redis.layer:open_cluster_tls",
 }
-_known_elsewhere = ("redis+cluster",)
 _extras = {"hiredis": "redis"}
 
 
@@ -52,8 +53,6 @@ def open_layer(url: str, **options: Any) -> Layer:
     opener = _engines.get(scheme) or _installed(scheme)
     if opener is None:
         known = ", ".join(f"{name}://" for name in sorted(_engines))
-        if scheme in _known_elsewhere:
-            raise ValueError(f"{scheme}:// is not part of this version of Trunkline; it has {known}")
         raise ValueError(f"{shown(url)!r}: no layer engine is called {scheme!r}; there is {known}")
     if isinstance(opener, str):
         opener = _import(scheme, opener)

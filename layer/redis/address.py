@@ -13,9 +13,12 @@ PORT = 6379
 SCHEMES = ("redis", "rediss", "unix")
 
 SHAPE = {
+    "shards": "redis://[user:password@]host[:port],host[:port],…[/database]",
     "redis": "redis://[user:password@]host[:port][/database]",
     "rediss": "rediss://[user:password@]host[:port][/database]",
     "unix": "unix://[user:password@]/path/redis.sock[?db=database]",
+    "redis+cluster": "redis+cluster://[user:password@]host[:port],host[:port],…",
+    "rediss+cluster": "rediss+cluster://[user:password@]host[:port],host[:port],…",
     "redis+sentinel": "redis+sentinel://[user:password@]host[:port],host[:port]/service[/database]",
     "rediss+sentinel": "rediss+sentinel://[user:password@]host[:port],host[:port]/service[/database]",
 }
@@ -83,6 +86,7 @@ class Address(Where):
         username: The ACL user; None for the default one.
         password: None where Redis asks for none.
         tls: None for a connection that is not encrypted.
+        cluster: Whether it is a node of a cluster.
     """
 
     host: str = "127.0.0.1"
@@ -92,6 +96,7 @@ class Address(Where):
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     tls: TLS | None = None
+    cluster: bool = False
 
     @property
     def text(self) -> str:
@@ -145,7 +150,7 @@ def read_address(
     if "/" in rest:
         raise ValueError(f"{scheme}://{server}/{rest}: expected {SHAPE[scheme]}")
     if "," in server:
-        raise ValueError(f"{scheme}://{server}: several hosts are not part of this version of Trunkline; name one")
+        raise ValueError(f"{scheme}://{server}: expected one host")
     host, port = read_host(scheme, server, PORT)
     return Address(host, port, None, read_database(f"{scheme}://{server}", rest, db), username, password, tls)
 

@@ -136,6 +136,8 @@ class Commands:
             "put_back_durable": self._put_back_durable,
             "flush": self._flush,
             "account": self._account,
+            "creditor": self._creditor,
+            "credit": self._credit,
             "promote": self._promote,
         }
 
@@ -197,7 +199,8 @@ class Commands:
         return packed
 
     def _script(self, name: str, keys: Sequence[bytes], *args: Any) -> Command:
-        return ("EVALSHA", SHA[name], len(keys), *keys, self.keys.prefix, *args)
+        touched = keys or self.keys.anchor
+        return ("EVALSHA", SHA[name], len(touched), *touched, self.keys.prefix, *args)
 
     # sending and receiving
 
@@ -245,6 +248,12 @@ class Commands:
     def _account(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         inbox, messages, size = args
         return ("EVALSHA", SHA["account"], 1, self.keys.books(inbox), messages, size), _nothing
+
+    def _creditor(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
+        return ("HMGET", self.keys.books(args[0]), "c", "l"), _creditor
+
+    def _credit(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
+        return self._script("credit", [self.keys.list(args[0]), self.keys.books(args[0])], *args), _nothing
 
     def _promote(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         keys = [self.keys.due, self.keys.wake, self.keys.leases, self.keys.later]
@@ -480,6 +489,11 @@ def _taken(reply: Any) -> Taken:
         elements = elements[2::3]
     found = {place - 1: _snapshot(each) for place, each in snapshots}
     return Taken(number - 1 if number else None, elements, found, marks)
+
+
+def _creditor(reply: Any) -> tuple[str, float] | None:
+    name, life = reply
+    return None if name is None or life is None else (name.decode(), float(life))
 
 
 def _agreed(reply: Any) -> dict[str, float] | LayerError:

@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from hiredis import ProtocolError
@@ -190,6 +190,10 @@ class Connection:
                 return False
             self._receive()
         return True
+
+    def fileno(self) -> int:
+        """Return the file descriptor of an open connection, to be waited for beside others: then `wait(0)` tells."""
+        return self._opened().fileno()
 
     def alive(self) -> bool:
         """Tell whether an idle connection is still there, as far as can be seen from here."""
@@ -392,6 +396,27 @@ class Pool:
             return connection.run(commands)
         finally:
             self._give_back(connection)
+
+    def start(self, commands: Sequence[Command]) -> Callable[[], list[Any]]:
+        """Send commands in one write, and return what waits for their replies: it has to be called, once.
+
+        Raises:
+            LayerUnavailable: As `run` does; so does what is returned.
+        """
+        connection = self._idle_connection() or self._new_connection()
+        try:
+            connection.write(commands)
+        except BaseException:
+            self._give_back(connection)
+            raise
+
+        def finish() -> list[Any]:
+            try:
+                return connection.read(len(commands))
+            finally:
+                self._give_back(connection)
+
+        return finish
 
     def close(self) -> None:
         """Close what is idle now, and the others when they come back. Later calls raise `LayerUnavailable`."""

@@ -127,6 +127,8 @@ def _understand(
     facts = dict(zip(first[::2], first[1::2], strict=True))
     if facts[b"mode"] == b"sentinel":
         raise LayerUnavailable(f"{address.text} is a Sentinel, not the Redis that it watches")
+    if facts[b"mode"] == b"cluster" and not address.cluster:
+        raise LayerUnavailable(f"{address.text} is a node of a cluster, whose URL begins with redis+cluster://")
     said: dict[str, str] = {}
     if not isinstance(info, ReplyError):
         said.update(line.split(":", 1) for line in info.decode(errors="replace").splitlines() if ":" in line)

@@ -296,7 +296,7 @@ class RedisInbox(Inbox):
     def _send_early(self) -> None:
         early, self._early = self._early, []
         for calls, thens in early:
-            self._transmit(calls, thens)
+            RedisInbox._transmit(self, calls, thens)  # what was for other places than this went there
 
     # the end
 

@@ -26,6 +26,8 @@ class Keys:
             "durable",
         ):
             setattr(self, name, self.prefix + name.encode())
+        # What a script declares that touches none it knows: without one any node of a cluster would run it.
+        self.anchor = (self.wake,) if "{" in prefix else ()
 
     due: bytes
     wake: bytes

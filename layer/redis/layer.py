@@ -9,7 +9,7 @@ import time
 import weakref
 from asyncio import AbstractEventLoop
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Self, cast
 
 from hiredis import ReplyError
 
@@ -29,10 +29,11 @@ from .keys import Keys
 from .mover import Mover
 from .reader import RedisReader
 from .scripts import SCRIPTS
-from .sentinel import read_where
+from .topology import Topology, has_several, read_topology
 
 log = logging.getLogger("trunkline.layer")
 
+URL = "redis://localhost:6379/0"
 PREFIX = "trunkline"
 _MAX_PREFIX = 64
 _OPTIONS = ("prefix", "db", "tls_ca", "tls_certificate", "tls_key", "sentinel_user", "sentinel_password")
@@ -44,6 +45,8 @@ class RedisLayer(Layer):
     Args:
         url: `redis://[user:password@]host[:port][/db]`, `unix:///path/redis.sock`, or
             `redis+sentinel://[user:password@]host[:port],…/service[/db]`; with TLS `rediss://` and `rediss+sentinel://`.
+            Several hosts, `redis://[user:password@]host[:port],host[:port],…[/db]`, share the channels among them;
+            `redis+cluster://[user:password@]host[:port],…` names some nodes of a cluster.
         prefix: What all keys begin with: two projects on one Redis set two.
         rng: Decides what `drop_rate` loses.
         db: The database's number, where the URL does not name it.
@@ -58,9 +61,17 @@ class RedisLayer(Layer):
         ValueError: The URL or an option cannot be right; one line.
     """
 
+    def __new__(cls, url: str = URL, **options: Any) -> Self:
+        """Return a layer made for as many servers as the URL names."""
+        if cls is RedisLayer and has_several(url):
+            from .spread import SpreadLayer
+
+            return super().__new__(cast(type[Self], SpreadLayer))
+        return super().__new__(cls)
+
     def __init__(
         self,
-        url: str = "redis://localhost:6379/0",
+        url: str = URL,
         *,
         prefix: str = PREFIX,
         rng: random.Random | None = None,
@@ -72,10 +83,11 @@ class RedisLayer(Layer):
         sentinel_password: str | None = None,
         **options: Any,
     ) -> None:
-        scheme, _, place = url.partition("://")
-        self._address = address = read_where(
-            scheme,
-            place,
+        if not prefix or len(prefix) > _MAX_PREFIX or any(sign in "{} " or not sign.isprintable() for sign in prefix):
+            raise ValueError(f"prefix must be 1 to {_MAX_PREFIX} characters without braces and spaces, not {prefix!r}")
+        topology = read_topology(
+            url,
+            prefix,
             db=db,
             tls_ca=tls_ca,
             tls_certificate=tls_certificate,
@@ -83,17 +95,25 @@ class RedisLayer(Layer):
             sentinel_user=sentinel_user,
             sentinel_password=sentinel_password,
         )
-        super().__init__(from_mapping(options, address.text, _OPTIONS), rng)
-        if not prefix or len(prefix) > _MAX_PREFIX or any(sign in "{} " or not sign.isprintable() for sign in prefix):
-            raise ValueError(f"prefix must be 1 to {_MAX_PREFIX} characters without braces and spaces, not {prefix!r}")
+        super().__init__(from_mapping(options, topology.text, _OPTIONS), rng)
+        self.text = topology.text
         self.clock = time.monotonic
         self.closed = False
+        self._open_readers: weakref.WeakSet[Reader] = weakref.WeakSet()
+        self._inboxes: weakref.WeakSet[RedisInbox] = weakref.WeakSet()
+        self._found(topology)
+
+    def _found(self, topology: Topology) -> None:
+        """Make what leads to the server."""
+        [(where, prefix)] = topology.places
+        self._settle(where, prefix)
+
+    def _settle(self, where: Where, prefix: str) -> None:
+        self._address = where
         self._commands = Commands(Keys(prefix))
         self.opening = threading.Lock()  # held while an inbox is read plainly, until its notes are applied
-        self.mover = Mover(lambda: _connect(address, "mover"), self._commands)
-        self._pool = Pool(self._address, SCRIPTS)
-        self._open_readers: weakref.WeakSet[RedisReader] = weakref.WeakSet()
-        self._inboxes: weakref.WeakSet[RedisInbox] = weakref.WeakSet()
+        self.mover = Mover(lambda: _connect(where, "mover"), self._commands)
+        self._pool = Pool(where, SCRIPTS)
         weakref.finalize(self, self.mover.stop)
 
     def close(self) -> None:
@@ -103,9 +123,13 @@ class RedisLayer(Layer):
         self.closed = True
         for inbox in list(self._inboxes):
             inbox._stop()
-        self.mover.stop()
         for reader in list(self._open_readers):
             reader.wake()
+        self._end()
+
+    def _end(self) -> None:
+        """Close what leads to the server."""
+        self.mover.stop()
         self._pool.close()
         self._address.close()
 
@@ -167,16 +191,24 @@ class RedisLayer(Layer):
         """
         if self.closed:
             raise self.unavailable()
+        return self.dial(name)
+
+    def dial(self, name: str) -> Connection:
+        """Open a connection, even if the layer is closed: something may have to be brought to an end.
+
+        Raises:
+            LayerUnavailable: Redis cannot be reached.
+        """
         return _connect(self._address, name)
 
     def unavailable(self) -> LayerUnavailable:
         """Return the error of a layer that is closed."""
-        return LayerUnavailable(f"{self._address.text} is closed")
+        return LayerUnavailable(f"{self.text} is closed")
 
     def unblock(self, client_id: int) -> None:
         """Have Redis end the wait of a connection, as if its time were over."""
         try:
-            connection = _connect(self._address, "unblock")
+            connection = self.dial("unblock")
             connection.run([("CLIENT", "UNBLOCK", client_id)])
             connection.close()
         except LayerError as error:
@@ -242,3 +274,13 @@ def open_sentinel(place: str, **options: Any) -> RedisLayer:
 def open_sentinel_tls(place: str, **options: Any) -> RedisLayer:
     """Open `rediss+sentinel://place`."""
     return RedisLayer(f"rediss+sentinel://{place}", **options)
+
+
+def open_cluster(place: str, **options: Any) -> RedisLayer:
+    """Open `redis+cluster://place`."""
+    return RedisLayer(f"redis+cluster://{place}", **options)
+
+
+def open_cluster_tls(place: str, **options: Any) -> RedisLayer:
+    """Open `rediss+cluster://place`."""
+    return RedisLayer(f"rediss+cluster://{place}", **options)

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from .layer import RedisLayer
 
 BLOCK = 5.0  # seconds of one wait within Redis
-_GRACE = 3.0  # seconds by which its end may be late
-_SHORTEST = 0.001  # seconds: to Redis, none at all would be for ever
+GRACE = 3.0  # seconds by which its end may be late
+SHORTEST = 0.001  # seconds: to Redis, none at all would be for ever
 _TOKEN = b""  # in the list of a durable channel: there is something
-_REMEMBERED = 64
-_UNTAKEN = 86_400_000  # milliseconds that a list lives in which nothing but this was, if nobody comes to take it
+REMEMBERED = 64
+UNTAKEN = 86_400_000  # milliseconds that a list lives in which nothing but this was, if nobody comes to take it
 
 Settle = Callable[[Sequence[Any]], None]
 
@@ -125,7 +125,7 @@ class RedisReader(Reader):
         """Return the keys to take from without a script; None where one is needed."""
         queues = wanted.queues
         if queues not in self._keys:
-            if len(self._keys) >= _REMEMBERED:
+            if len(self._keys) >= REMEMBERED:
                 self._keys.clear()
             simple = not any(mark in queue for queue in queues for mark in "!?")
             self._keys[queues] = tuple(map(self._commands.keys.list, queues)) if simple else None
@@ -151,7 +151,7 @@ class RedisReader(Reader):
             left = BLOCK if until is None else min(BLOCK, until - time.monotonic())
             if left <= 0:
                 return self._by_script(connection, wanted, start, limit, 0)
-            connection.write([*commands, pull_keys(rotated, max(left, _SHORTEST), limit)])
+            connection.write([*commands, pull_keys(rotated, max(left, SHORTEST), limit)])
             if commands:
                 sent(connection.read(len(commands)))
                 commands = []
@@ -161,7 +161,7 @@ class RedisReader(Reader):
 
     def _wait(self, connection: Connection, seconds: float) -> Any:
         """Return what a BLMPOP brings that is under way. When woken, have Redis end it; what it took still comes."""
-        if not connection.wait(seconds + _GRACE, self._signal) and (self._woken or self._layer.closed):
+        if not connection.wait(seconds + GRACE, self._signal) and (self._woken or self._layer.closed):
             self._layer.unblock(connection.hello.client_id)
         return answer(connection.read(1)[0])
 
@@ -196,11 +196,11 @@ class RedisReader(Reader):
                 return found
             self._layer.mover.start()
             keys = tuple(map(self._commands.keys.list, queues))
-            connection.write([pull_keys(keys, max(left, _SHORTEST), 1)])
+            connection.write([pull_keys(keys, max(left, SHORTEST), 1)])
             reply = self._wait(connection, left)
             if reply is not None:
                 # It goes back to where it was, to be taken by the script.
-                back = ("LPUSH", reply[0], *reply[1]), ("PEXPIRE", reply[0], _UNTAKEN, "NX")
+                back = ("LPUSH", reply[0], *reply[1]), ("PEXPIRE", reply[0], UNTAKEN, "NX")
                 answer(connection.run(back)[0])
 
     def _look(self, connection: Connection, queues: tuple[str, ...], limit: int, inboxes: bool) -> list[Delivery]:

@@ -33,9 +33,15 @@ _NOT_SERVING = frozenset(
     )
 )
 
+_AWAY: Final = "access a non local key in a cluster node"
+
 
 class NotServing(ReplyError):
     """Tell that this server does not serve now, or not any more. The command was not executed."""
+
+
+class Interrupted(NotServing):
+    """Tell that a slot left this node in the middle of a script: who knows what of it was done."""
 
 
 class NoScript(ReplyError):
@@ -95,6 +101,8 @@ def _error(marks: list[ReplyError], text: str) -> ReplyError:
         error: ReplyError = NotServing(text)
     elif code == "NOSCRIPT":
         error = NoScript(text)
+    elif _AWAY in text:
+        error = Interrupted(text)
     else:
         return ReplyError(text)
     marks.append(error)
@@ -117,7 +125,7 @@ def refusal(replies: Iterable[Any]) -> NotServing | None:
 
 def executed(replies: Iterable[Any]) -> bool:
     """Tell whether any of these replies is to a command that was executed."""
-    return not all(isinstance(reply, NotServing | NoScript) for reply in replies)
+    return not all(isinstance(reply, NotServing | NoScript) and type(reply) is not Interrupted for reply in replies)
 
 
 def unloaded(replies: Sequence[Any]) -> list[int]:

@@ -15,15 +15,13 @@ import logging
 import time
 import weakref
 from collections.abc import Sequence
-from typing import Any
 
-from hiredis import ProtocolError, ReplyError
+from hiredis import ProtocolError
 
 from ..errors import LayerUnavailable
 from .address import SHAPE, Address, Where, read_address, read_database, read_host, read_tls, read_user
+from .asking import Useless, ask, server_text
 from .handshake import describe
-from .replies import Command, Parser, pack
-from .sockets import connect, left
 from .switching import Follower, Watch
 
 log = logging.getLogger("trunkline.layer")
@@ -57,7 +55,7 @@ class Sentinels(Where):
     def text(self) -> str:
         """The address as people write it, without users and passwords."""
         scheme = SCHEMES[self._master.tls is not None]
-        return f"{scheme}://{','.join(map(_place, self._sentinels))}/{self._service}/{self._master.database}"
+        return f"{scheme}://{','.join(map(server_text, self._sentinels))}/{self._service}/{self._master.database}"
 
     def resolve(self, deadline: float) -> Address:
         """Ask who is the master now; see `Where`."""
@@ -69,8 +67,8 @@ class Sentinels(Where):
             sentinel = self._sentinels[index]
             try:
                 found, down = self._ask(sentinel, min(deadline, time.monotonic() + _PATIENCE))
-            except (OSError, ProtocolError, _Useless) as error:
-                reasons.append(f"{_place(sentinel)}: {describe(error)}")
+            except (OSError, ProtocolError, Useless) as error:
+                reasons.append(f"{server_text(sentinel)}: {describe(error)}")
                 continue
             if not down:
                 self._first = index
@@ -91,22 +89,17 @@ class Sentinels(Where):
     def _ask(self, sentinel: Address, deadline: float) -> tuple[Address, bool]:
         """Return the master that a Sentinel names, and whether it holds it for dead."""
         # During a failover the second answer is ahead of the first.
-        commands: list[Command] = [
-            ("SENTINEL", "MASTER", self._service), ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service),
-        ]  # fmt: skip
-        if sentinel.password is not None:
-            commands.insert(0, ("AUTH", sentinel.username or "default", sentinel.password))
-        replies = _exchange(sentinel, commands, deadline)
-        refused = next((reply for reply in replies if isinstance(reply, ReplyError)), None)
-        if refused is not None:
-            raise _Useless(refused)
+        facts, place = ask(
+            sentinel,
+            [("SENTINEL", "MASTER", self._service), ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)],
+            deadline,
+        )
         try:
-            *_, facts, place = replies
             known = dict(zip(facts[::2], facts[1::2], strict=True))
             down = [known[b"ip"], known[b"port"]] == place and bool(_DOWN.intersection(known[b"flags"].split(b",")))
             return dataclasses.replace(self._master, host=place[0].decode(), port=int(place[1])), down
         except (TypeError, ValueError, KeyError, AttributeError):
-            raise _Useless("it answers, but not as a Sentinel does") from None
+            raise Useless("it answers, but not as a Sentinel does") from None
 
     def _found(self, address: Address) -> Address:
         last, self._last = self._last, address
@@ -116,10 +109,6 @@ class Sentinels(Where):
                 self.text, address.text, last.text,
             )  # fmt: skip
         return address
-
-
-class _Useless(Exception):
-    """Tell that a Sentinel does not help."""
 
 
 def read_where(
@@ -163,26 +152,3 @@ def read_where(
     ]
     master = Address("", 0, None, read_database(f"{where}/{service}", database, db), username, password, tls)
     return Sentinels(sentinels, service, master)
-
-
-def _place(address: Address) -> str:
-    return f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
-
-
-def _exchange(address: Address, commands: Sequence[Command], deadline: float) -> list[Any]:
-    """Connect, send commands, and return all replies.
-
-    Raises:
-        OSError, ProtocolError: It cannot be reached, does not answer in time, or speaks something else.
-    """
-    parser = Parser()
-    with connect(address, deadline) as sock:
-        sock.settimeout(left(deadline))
-        sock.sendall(pack(commands))
-        while len(parser.replies) < len(commands):
-            sock.settimeout(left(deadline))
-            data = sock.recv(65536)
-            if not data:
-                raise ConnectionError("it closed the connection")
-            parser.feed(data)
-    return parser.replies

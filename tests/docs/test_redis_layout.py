@@ -57,6 +57,8 @@ SAMPLES: dict[str, list[tuple[Any, ...]]] = {
     "flush": [()],
     "account": [("x!", 1, 10)],
     "promote": [()],
+    "creditor": [("a?",)],
+    "credit": [("x!", "1", "a?", 2, 60)],
 }
 
 

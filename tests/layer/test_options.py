@@ -40,7 +40,7 @@ def test_options_in_urls_and_keywords(url: str, options: dict[str, Any], expecte
         ("memory", {}, "no layer URL"),
         ("://x", {}, "no layer URL"),
         ("carrier-pigeon://x", {}, "no layer engine is called 'carrier-pigeon'; there is ipc://, memory://, redis://"),
-        ("redis+cluster://a,b", {}, "redis+cluster:// is not part of this version"),
+        ("redis+odd://a,b", {}, "no layer engine is called 'redis+odd'"),
         ("memory://a/b", {}, "a name has letters"),
         ("memory://a#b", {}, "no '#' part"),
         ("memory://?expirey=1", {}, "unknown option 'expirey'; did you mean expiry?"),

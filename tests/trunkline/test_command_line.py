@@ -286,7 +286,7 @@ class TestCheck:
 
     def test_every_problem_is_shown(self, capsys: Out, here: Path) -> None:
         (here / "trunkline.toml").write_text(
-            'layer = "redis+cluster://x"\nrouting = "odd"\n[http]\nendpoint = []\nmax_head = 1\n', encoding="utf-8"
+            'layer = "redis+odd://x"\nrouting = "odd"\n[http]\nendpoint = []\nmax_head = 1\n', encoding="utf-8"
         )
         (here / "odd.py").write_text(
             "from trunkline.workers import route\n\n\ndef consume(message):\n    pass\n\n\n"
@@ -297,7 +297,7 @@ class TestCheck:
         problems = [line.removeprefix("problem  ") for line in lines if line.startswith("problem")]
         assert problems[0] == "trunkline.toml: [http] endpoint: unknown key; did you mean endpoints?"
         assert problems[1] == "trunkline.toml: [http] max_head: must be at least 256, got 1"
-        assert problems[2].startswith("layer: redis+cluster:// is not part of this version of Trunkline")
+        assert problems[2].startswith("layer: 'redis+odd://x': no layer engine is called 'redis+odd'")
         assert problems[3] == "odd.py:8: channel 'http.reqest' is not known; did you mean 'http.request'?"
         assert "an unescaped dot" in problems[4]
 

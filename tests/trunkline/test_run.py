@@ -170,7 +170,7 @@ def test_json_log(start: Start, folder: Path) -> None:
         (("--processes", "many"), {}, "argument --processes: invalid int value: 'many'"),
         (("--grace", "-1"), {}, "--grace: must be at least 0, got -1.0"),
         (("--bogus",), {}, "unrecognized arguments: --bogus"),
-        (("--layer", "redis+cluster://localhost"), {}, "redis+cluster:// is not part of this version of Trunkline"),
+        (("--layer", "redis+odd://localhost"), {}, "no layer engine is called 'redis+odd'"),
         (("--layer", "nonsense"), {}, "'nonsense' is no layer URL"),
         ((), {"TRUNKLINE_HTTP_RESPNSE_TIMEOUT": "1"}, "did you mean TRUNKLINE_HTTP_RESPONSE_TIMEOUT?"),
         ((), {"TRUNKLINE_HTTP_ENDPOINTS": "tcp:port"}, "tcp:port: "),

@@ -5,7 +5,8 @@
 --                   x   the soonest deadline that may stand behind a later one (absent: they stand in order)
 --                   o   how many were delayed so far
 --                   u   inboxes: elements that count against capacity, s: bytes of them and of delayed ones
---                   l   "?" channels: seconds each send or receive renews them by, c: who gets credit
+--                   l   "?" channels: seconds each send or receive renews them by, c: who gets credit; after "@"
+--                       it is one of another place (layer/redis/routing.py), whom the reader tells
 --             (inboxes have more fields: _group.lua)
 --   z:{name}  ZSET  id → when it is due, in seconds
 --   d:{name}  HASH  id → capacity (4 bytes), length of key (2 bytes), key, element; "#key" → id
@@ -238,7 +239,7 @@ local function take(Q, limit, now)
   if Q.single and #taken > 0 then
     local life, credit = unpack(call('HMGET', Q.m, 'l', 'c'))
     if life then renew(Q, tonumber(life), now) end
-    if credit then
+    if credit and string.sub(credit, 1, 1) ~= '@' then
       local mark = string.find(credit, '!', 1, true)
       local extra = cmsgpack.pack({Q.name, #taken})
       local until_ = now + (tonumber(life) or 60)

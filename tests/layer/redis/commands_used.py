@@ -10,9 +10,10 @@ import trunkline.layer.redis
 _ENGINE = Path(trunkline.layer.redis.__file__).parent
 _HOW_TO = Path(__file__).parents[3] / "docs" / "how-to" / "redis.md"
 
-_CONTAINERS = frozenset(("CLIENT", "SCRIPT", "XGROUP", "XINFO"))
+_CONTAINERS = frozenset(("CLIENT", "CLUSTER", "SCRIPT", "XGROUP", "XINFO"))
 _BEFORE_ANY_RIGHT = frozenset(("auth", "hello"))
 _OF_SENTINELS = frozenset(("sentinel|master", "sentinel|get-master-addr-by-name", "subscribe"))
+_OF_CLUSTERS = frozenset(("cluster|slots",))
 _WITHOUT_SCRIPTS = frozenset(("ping",))  # this engine always has some
 
 
@@ -31,7 +32,7 @@ def used() -> set[str]:
         f"{command}|{sub}".lower() if command in _CONTAINERS | {"SENTINEL"} else command.lower()
         for command, sub in found
     }
-    return rights - _BEFORE_ANY_RIGHT - _OF_SENTINELS - _WITHOUT_SCRIPTS
+    return rights - _BEFORE_ANY_RIGHT - _OF_SENTINELS - _OF_CLUSTERS - _WITHOUT_SCRIPTS
 
 
 def documented() -> list[str]:

@@ -38,7 +38,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for waiting in (Connection, Pool, Stream):
         monkeypatch.setitem(cast(dict[str, Any], waiting.__init__.__kwdefaults__), "timeout", TIMEOUT)
     monkeypatch.setattr(reader, "BLOCK", BLOCK)
-    monkeypatch.setattr(reader, "_GRACE", BLOCK)
+    monkeypatch.setattr(reader, "GRACE", BLOCK)
     monkeypatch.setattr(pulling, "BLOCK", BLOCK)
     monkeypatch.setattr(inbox, "BLOCK", BLOCK)
 

@@ -1,0 +1,152 @@
+"""A layer on several places: servers that share the channels among them, or the slots of a cluster.
+
+Each place is a layer of its own, with connections of its own and whole by itself; what is here divides and merges. When
+a place is away, so are its channels, and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..base import Layer
+from ..calls import Call, lost
+from ..errors import LayerError, LayerUnavailable
+from ..inbox import Callbacks, Inbox
+from ..reader import Reader
+from .address import Where
+from .cluster import Slot
+from .commands import Plan
+from .layer import RedisLayer
+from .routing import AWAY, Router, merge, steps
+from .spread_inbox import SpreadInbox
+from .spread_reader import SpreadReader
+from .topology import Topology
+
+log = logging.getLogger("trunkline.layer")
+
+
+class Place(RedisLayer):
+    """One of the places of a layer.
+
+    Args:
+        whole: The layer, whose options, limits and memberships it shares.
+        where: The server.
+        prefix: What its keys begin with.
+    """
+
+    def __new__(cls, *args: Any) -> Place:
+        """Return a place."""
+        return Layer.__new__(cls)
+
+    def __init__(self, whole: SpreadLayer, where: Where, prefix: str) -> None:
+        Layer.__init__(self, whole.options)
+        self.text = where.text
+        self.clock = whole.clock
+        self.closed = False
+        self._calls = whole._calls
+        self._memberships = whole._memberships
+        self._holder = whole._holder
+        self._open_readers = whole._open_readers
+        self._inboxes = whole._inboxes
+        self.agree = whole.agree  # type: ignore[method-assign]
+        self._tell = whole._call
+        self._settle(where, prefix)
+
+    def _once_more(self, plan: Plan, refused: LayerUnavailable) -> list[Any]:
+        """Ask the node that has the slot now; another one has refused, so that nothing was done."""
+        if not isinstance(self._address, Slot):
+            return plan.lost(refused)
+        self._address.doubt()
+        try:
+            return plan.outcomes(self._pool.run(plan.commands))
+        except LayerUnavailable as error:
+            return plan.lost(error)
+
+    def credit(self, channel: str, count: int, creditor: tuple[str, float] | None) -> None:
+        """Tell who gets credit for a single-reader channel of this place, if it is somebody at another one."""
+        if creditor is None or not creditor[0].startswith(AWAY):
+            return
+        inbox, mark, local = creditor[0].removeprefix(AWAY).partition("!")
+        try:
+            self._tell(("credit", (inbox + mark, local, channel, count, creditor[1])))
+        except LayerError as error:
+            log.debug("no credit for %s: %s", channel, error)
+
+    def start(self, calls: Sequence[Call]) -> Callable[[], list[Any]]:
+        """Send calls, and return what waits for their outcomes: it has to be called, once."""
+        plan = self._commands.plan(calls)
+        try:
+            finish = self._pool.start(plan.commands)
+        except LayerUnavailable as error:
+            outcomes = plan.lost(error)
+            return lambda: outcomes
+
+        def finished() -> list[Any]:
+            try:
+                return plan.outcomes(finish())
+            except LayerUnavailable as error:
+                return plan.lost(error) if error.uncertain else self._once_more(plan, error)
+
+        return finished
+
+
+class SpreadLayer(RedisLayer):
+    """A channel layer on several places; `RedisLayer` makes it where the URL names more than one server.
+
+    Attributes:
+        places: In the order of the URL.
+        router: Which of them a call goes to.
+    """
+
+    def _found(self, topology: Topology) -> None:
+        self.places = [Place(self, where, prefix) for where, prefix in topology.places]
+        self.router = Router(len(self.places))
+
+    def _end(self) -> None:
+        for place in self.places:
+            place.closed = True
+            place._end()
+
+    def reader(self) -> Reader:
+        """Return a place for one thread to receive at."""
+        reader = SpreadReader(self)
+        self._open_readers.add(reader)
+        return reader
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with these Redis servers, a line each, after a real round trip to all of them."""
+        return list(dict.fromkeys(problem for place in self.places for problem in place.problems()))
+
+    def _run(self, calls: Sequence[Call]) -> list[Any]:
+        if self.closed:
+            return list(lost(calls, self.unavailable()))
+        outcomes: list[Any] = []
+        for step in steps(calls):
+            away = next((outcome for outcome in outcomes if isinstance(outcome, LayerUnavailable)), None)
+            if away is None:
+                outcomes += self._together(step)
+            else:  # as over one connection, where nothing arrives behind what was lost
+                outcomes += [LayerUnavailable(str(away))] * len(step)
+        return outcomes
+
+    def _together(self, calls: Sequence[Call]) -> list[Any]:
+        """Run calls at their places, at all of them at once."""
+        under_way = [
+            (numbers, self.places[place].start(part)) for place, (numbers, part) in self.router.divide(calls).items()
+        ]
+        outcomes: list[list[Any]] = [[] for _ in calls]
+        for numbers, finish in under_way:
+            for number, outcome in zip(numbers, finish(), strict=True):
+                outcomes[number].append(outcome)
+        return [
+            merge(call, several) if len(several) > 1 else several[0]
+            for call, several in zip(calls, outcomes, strict=True)
+        ]
+
+    def _make_inbox(self, name: str, loop: AbstractEventLoop, callbacks: Callbacks, lasting: bool) -> Inbox:
+        inbox = SpreadInbox(self, name, loop, callbacks, lasting)
+        self._inboxes.add(inbox)
+        return inbox
