@@ -56,7 +56,11 @@ class Watched:
             pytest.fail("".join(path.read_text() for path in folder.glob("*.log")))
         hosts = ",".join(f"127.0.0.1:{port}" for port in self.ports)
         self.url = f"redis+sentinel://{credentials}{hosts}/{SERVICE}"
-        self.wait(lambda: replica.command("INFO", "replication")["master_link_status"] == "up")
+        try:
+            self.wait(lambda: replica.command("INFO", "replication")["master_link_status"] == "up")
+        except BaseException:
+            self.stop()
+            raise
 
     def _start(self, program: str, folder: Path, config: str) -> bool:
         master, replica = self.servers
