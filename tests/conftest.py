@@ -73,22 +73,27 @@ def scale() -> int:
     return int(os.environ.get("SCALE", "1"))
 
 
-_told = pytest.StashKey[list[str]]()
+_told: list[str] = []
 
 
 @pytest.fixture
 def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Show a line, with the test's name, at the end of pytest's output."""
-    lines = request.config.stash.setdefault(_told, [])
-    return lambda line: lines.append(f"{request.node.name}: {line}")
+    # It goes with the test's report, since the test may run in another process than the one that shows it.
+    return lambda line: request.node.user_properties.append(("told", f"{request.node.name}: {line}"))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep what a test told."""
+    if report.when == "teardown":
+        _told.extend(str(value) for name, value in report.user_properties if name == "told")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show what tests told."""
-    lines = config.stash.get(_told, [])
-    if lines:
+    if _told:
         terminalreporter.section("counts")
-        for line in lines:
+        for line in _told:
             terminalreporter.write_line(line)
 
 
