@@ -1,8 +1,8 @@
 """One supervised process, as its parent sees it; `parent.py` is the other end.
 
 Between the two is a socket pair. On it the child says, one JSON object a line, {"ready": [texts for people]},
-{"failed": "one line"} and {"files": [paths]}. The parent says nothing: that its end is closed tells the child that it
-was dismissed, or that the parent is gone.
+{"failed": "one line"} and {"files": [paths]}. The parent says nothing: that it will not say anything any more tells the
+child that it is dismissed, and that its end is closed that the parent is gone.
 """
 
 from __future__ import annotations
@@ -91,11 +91,11 @@ class Child:
         self._process.send_signal(number)
 
     def dismiss(self) -> None:
-        """Tell it to end: by SIGTERM, and so that it can tell that from a SIGTERM of somebody else."""
+        """Tell it to end: by SIGTERM, which it can tell from one of somebody else."""
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError:
-            pass  # it closed its end
+            pass  # it has ended
         self.signal(signal.SIGTERM)
 
     def has_ended(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import threading
@@ -27,7 +28,6 @@ class Parent:
 
     Attributes:
         number: Which of the parent's processes this is, from 1 on.
-        dismissed: Whether the parent told this process to end, or is gone.
 
     Raises:
         UsageError: no parent wrote that.
@@ -35,7 +35,6 @@ class Parent:
 
     def __init__(self, marker: str) -> None:
         number, _, descriptor = marker.partition(":")
-        self.dismissed = False
         try:
             self.number = int(number)
             self._socket = socket.socket(fileno=int(descriptor))
@@ -48,6 +47,14 @@ class Parent:
                 signal.signal(each, lambda *_: None)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, DECIDED_BY_PARENT)
         threading.Thread(target=self._miss, name="trunkline-parent", daemon=True).start()
+
+    @property
+    def dismissed(self) -> bool:
+        """Whether the parent told this process to end, or is gone: a SIGTERM may be of anybody."""
+        try:
+            return not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
 
     def ready(self, told: Sequence[str] = ()) -> None:
         """Say that this process has started.
@@ -86,10 +93,8 @@ class Parent:
             pass  # the parent is gone, and that is acted on below
 
     def _miss(self) -> None:
-        """Wait until the parent tells this process to end, or is gone itself; both are a SIGTERM."""
-        try:
-            self._socket.recv(1)
-        except OSError:
-            pass
-        self.dismissed = True
+        """Wait for the parent's end, and end as if it had said so."""
+        gone = select.poll()
+        gone.register(self._socket, 0)  # no events but that the other end is closed
+        gone.poll()
         os.kill(os.getpid(), signal.SIGTERM)
