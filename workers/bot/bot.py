@@ -33,7 +33,7 @@ Where = Message | Conversation | str
 """A place to speak in: that of a message, a conversation, or a reply channel's name."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,40}", re.ASCII)
-_LONGEST_HEARD = 16_384  # characters of what is said that are searched for what the bot hears
+_LONGEST_HEARD = 4_096  # characters of what is said that are searched for what the bot hears
 _LONGEST_WORD = 40
 _MOST_LINES = 5  # of help that is said to a whole room
 _KEEP = 90 * 86_400.0
@@ -57,7 +57,8 @@ class Bot:
 
     A command is given after the prefix, after the bot's name ("bot: deploy web"), or in a private chat. Functions are
     consumers, `async def` or not: what they send leaves when they return, and `CommandError` says what was wrong with
-    a command. Any other exception is logged, and the room hears that it failed, without the traceback.
+    a command. Any other exception is logged, and the room hears that it failed, without the traceback. What somebody
+    edited is not obeyed again.
 
     Args:
         prefix: What commands begin with; None: the bot has to be addressed.
@@ -164,8 +165,8 @@ class Bot:
         """Have a function called when something is said that is no command.
 
         Args:
-            pattern: A regular expression, searched in what is said; its named groups are the function's arguments. The
-                first that is found counts.
+            pattern: A regular expression, searched in the first 4 096 characters of what is said; its named groups are
+                the function's arguments. The first pattern that is found counts.
             allow: Whom it hears, as for `Bot`; it is deaf to all others.
             deny: Whom it does not, even so.
             rate: How often it hears one person in one room, as (times, seconds).
@@ -260,7 +261,7 @@ class Bot:
         cron: str | None = None,
         id: str | None = None,
     ) -> None:
-        """Say something later, or again and again.
+        """Say something later, or again and again; up to the capacity of `asgi.delay` may wait, 1 000 by default.
 
         Args:
             where: Where.
@@ -268,10 +269,10 @@ class Bot:
             delay: After how many seconds, once.
             seconds: Again and again after so many, counted as for `every`.
             cron: Again and again as a crontab line says, in UTC.
-            id: A name for it there: a later one replaces it, and `cancel` takes it back.
+            id: A name for it there: a later one replaces it, and `cancel` takes it back. A repetition needs one.
 
         Raises:
-            ValueError: no delay, both, or a crontab line that is none.
+            ValueError: a delay and a repetition, a repetition without an id, or a crontab line that is none.
             FormatError: the content breaks the format.
         """
         channel, layer = _place(where)

@@ -166,6 +166,8 @@ class Sayings:
         """Say something later, or again and again; see `Bot.later`."""
         if when is not None and delay:
             raise ValueError("either a delay, or seconds or cron")
+        if when is not None and id is None:
+            raise ValueError("what is said again and again needs an id, to be replaced or cancelled by")
         keys: dict[str, Any] = when.keys(wall_clock(layer)()) if when is not None else {"delay": _milliseconds(delay)}
         if id is not None:
             keys["id"] = self._own_id(where, id)

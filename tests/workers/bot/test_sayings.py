@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from trunkline import Bot, Conversation, FormatError, Message, Who
+from trunkline.workers.bot import sayings
 from trunkline.workers.testing import Client
 
 from .conftest import Drive
@@ -117,6 +118,17 @@ def test_a_full_channel_hinders_no_command(drive: Drive, caplog: pytest.LogCaptu
     assert "what bot.bot says by itself could not begin in irc.reply.test!_23test" in caplog.text
 
 
+def test_what_it_knows_of_rooms_is_bounded(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A room that was forgotten begins again, which changes nothing."""
+    monkeypatch.setattr(sayings, "_MOST_ROOMS", 1)
+    client = drive(chiming())
+    rooms = [client.room(name) for name in ("#a", "#b")]
+    for room in (*rooms, *rooms):
+        assert room.say("!hello") == ["hello"]
+    at_the_next(client, PERIOD)
+    assert [room.said() for room in rooms] == [["ding in #a"], ["ding in #b"]]
+
+
 def test_ready(drive: Drive) -> None:
     bot = Bot()
 
@@ -179,10 +191,15 @@ def test_later_from_outside(drive: Drive) -> None:
     client = drive(bot)
     place = Conversation("irc", "test", "#test", layer=client.layer)
     room = client.room()
-    bot.later(place, "every two minutes", cron="*/2 * * * *")
+    bot.later(place, "every two minutes", cron="*/2 * * * *", id="two")
     at_the_next(client, 120)
     assert room.said() == ["every two minutes"]
-    for wrong in ({"delay": 5, "seconds": 5}, {"seconds": 5, "cron": "* * * * *"}, {"cron": "x"}):
+    for wrong in (
+        {"delay": 5, "seconds": 5, "id": "x"},
+        {"seconds": 5, "cron": "* * * * *", "id": "x"},
+        {"cron": "x", "id": "x"},
+        {"seconds": 5},
+    ):
         with pytest.raises(ValueError):
             bot.later(place, "never", **wrong)
     with pytest.raises(FormatError):
