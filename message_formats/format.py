@@ -74,6 +74,7 @@ class Format:
         sender_repeats: whoever sent it repeats what was not answered, so workers never dead-letter it.
         claim: the key whose value is claimed while the consumer runs.
         temporary: tells whether an answer asks the sender to come again: then it is not kept for the repeat.
+        alone: nothing else comes from its reply channel, so that there is no order to keep.
         needs_listener: sent while nobody announced the channel, it is dead-lettered.
         compose: the protocol's `message.reply(...)`: takes the message and the arguments, returns `Composed`.
     """
@@ -92,6 +93,7 @@ class Format:
     sender_repeats: bool = False
     claim: str | None = None
     temporary: Callable[[Mapping[str, Any]], bool] | None = None
+    alone: bool = False
     needs_listener: bool = False
     compose: Compose | None = None
 

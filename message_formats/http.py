@@ -158,6 +158,7 @@ FORMATS = (
         reply=REPLY,
         failure=_answer(500, "Internal Server Error\n"),
         unrouted=_answer(404, "Not Found\n"),
+        alone=True,
         compose=compose,
     ),
     Format("http.request.body?", record_of(BodyChunk), published=False),

@@ -21,6 +21,7 @@ from .connections import Connection, Ids, Refusal
 from .endpoints import Port, listen_all, listen_udp
 from .loops import loop_of
 from .timers import TimerWheel
+from .turns import ORDER_TIMEOUT, Turns
 
 if TYPE_CHECKING:
     from twisted.internet.protocol import DatagramProtocol
@@ -49,6 +50,8 @@ class ProtocolServer:
         reuse_port: Set before `start`: other processes listen on the same TCP ports (``SO_REUSEPORT``).
         available: False while the layer is away.
         timers: Deadlines of a protocol that belong to no `Connection`.
+        turns: Messages of connections, in their turn where workers asked for that; a setting `order_timeout` tells how
+            long a silent worker is waited for.
     """
 
     name: ClassVar[str]
@@ -64,6 +67,7 @@ class ProtocolServer:
         self.loop = loop_of(reactor)
         self.clock = clock
         self.timers = TimerWheel(self.loop.call_later, clock)
+        self.turns = Turns(self, getattr(settings, "order_timeout", ORDER_TIMEOUT))
         self.ports: list[str] = []
         self.peers: list[str] = []
         self.stats: Counter[str] = Counter()
@@ -154,6 +158,10 @@ class ProtocolServer:
             if group is not None:
                 self._receive_group(group, names, message)
                 continue
+            if "done" in message:
+                for name in names:
+                    self.turns.done(self._inbox_name + name, message)
+                continue
             for name in names:
                 connection = connections.get(name)
                 if connection is None:
@@ -193,6 +201,7 @@ class ProtocolServer:
         try:
             async with asyncio.timeout(grace):
                 await self.drain(grace)
+                await self.turns.emptied()
             in_time = True
         except TimeoutError:
             in_time = False
@@ -248,6 +257,7 @@ class ProtocolServer:
                 await asyncio.sleep(0)
         for connection in list(self._connections.values()):
             self.close(connection)
+        self.turns.close()
         self.timers.close()
         await self.inbox.close()
 
@@ -291,15 +301,11 @@ class ProtocolServer:
         """
         if connection is None:
             self.inbox.send(channel, message, expiry=expiry, last=last, then=self._sent)
+        elif credit or last:
+            name = connection.id if credit else None
+            self.inbox.send(channel, message, expiry=expiry, credit=name, last=last, then=connection.sent)
         else:
-            self.inbox.send(
-                channel,
-                message,
-                expiry=expiry,
-                credit=connection.id if credit else None,
-                last=last,
-                then=connection.sent,
-            )
+            self.turns.send(channel, message, connection.sent, expiry=expiry, bounded=True)
 
     def notify(self, channel: str, message: Message) -> bool:
         """Publish something that nobody has to answer, only where a worker announced the channel in the last 60 s.
@@ -310,7 +316,7 @@ class ProtocolServer:
         if channel not in self.inbox.listening():
             self.stats["notifications_dropped"] += 1
             return False
-        self.inbox.send(channel, message, then=self._sent)
+        self.turns.follow(channel, message, self._sent)
         return True
 
     def listened(self, channel: str) -> bool:

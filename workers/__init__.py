@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .channels import Channel, Conversation, Group
     from .classes import BaseConsumer, ChatConsumer
     from .context import current_layer, set_layer
-    from .decorators import retry, timeout
+    from .decorators import ordered, retry, timeout
     from .exceptions import (
         ConsumeLater,
         DenyConnection,
@@ -52,6 +52,7 @@ __all__ = [
     "current_layer",
     "include",
     "load_routing",
+    "ordered",
     "retry",
     "route",
     "route_class",
@@ -66,7 +67,7 @@ __getattr__ = lazily(
         "channels": ("Channel", "Conversation", "Group"),
         "classes": ("BaseConsumer", "ChatConsumer"),
         "context": ("current_layer", "set_layer"),
-        "decorators": ("retry", "timeout"),
+        "decorators": ("ordered", "retry", "timeout"),
         "exceptions": (
             "ConsumeLater",
             "DenyConnection",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .exceptions import RoutingError
+from .marks import ORDERED
 from .routing import Route
 
 if TYPE_CHECKING:
@@ -74,6 +75,9 @@ class BaseConsumer:
         def consume(message: Message, **kwargs: Any) -> Any:
             return cls(message, **kwargs).dispatch(message, **kwargs)
 
+        methods = cls.method_mapping.items()
+        marked = (channel for channel, method in methods if getattr(getattr(cls, method, None), ORDERED, False))
+        setattr(consume, ORDERED, getattr(cls, ORDERED, None) or frozenset(marked))
         consume.__qualname__ = cls.__qualname__
         consume.__module__ = cls.__module__
         return consume

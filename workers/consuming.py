@@ -18,7 +18,7 @@ import logging
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from inspect import isawaitable
 from types import AsyncGeneratorType, GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -69,6 +69,7 @@ class Consuming:
         leases: What the worker holds of durable channels.
         wall: Unix seconds.
         stream_timeout: Seconds `Message.stream` waits for the next chunk.
+        ordered: Channels on which servers wait until a message is done.
 
     Attributes:
         stats: Counts: `messages`, `failures`, `unrouted`, `retried`, `delayed`, `repeats`, `busy`, `abandoned`;
@@ -85,6 +86,7 @@ class Consuming:
         leases: Leases,
         wall: Callable[[], float],
         stream_timeout: float,
+        ordered: Collection[str] = frozenset(),
     ) -> None:
         self.stats: Counter[str] = Counter()
         self._layer = layer
@@ -94,6 +96,7 @@ class Consuming:
         self._leases = leases
         self._wall = wall
         self._stream_timeout = stream_timeout
+        self._ordered = ordered
         self._loop: asyncio.AbstractEventLoop | None = None
         self._given: Given | None = None
         self._settling = threading.Lock()
@@ -175,6 +178,8 @@ class Consuming:
         form = given.form = message_formats.get(channel)
         reply_name = content.get("reply_channel")
         given.reply_name = reply_name if isinstance(reply_name, str) and reply_name else None
+        if channel in self._ordered and given.reply_name is not None and (form is None or form.reply is not None):
+            given.mark = content.get("order", content.get("id", True))
         if TRIES in content:
             delivery = given.delivery = Again(delivery, content.pop(TRIES))  # type: ignore[assignment]
         message = given.message = Message(content, channel, self._layer, delivery, self._stream_timeout)
@@ -259,11 +264,12 @@ class Consuming:
     def _finish(self, given: Given, held: Held, refusal: Answer | None, answer: Answer | None) -> None:
         batch = held.batch
         said = refusal if refusal is not None else answer if held.answer is None else None
-        if said is not None or given.claim is not None or given.delivery.id is not None:
+        if said is not None or given.mark is not None or given.claim is not None or given.delivery.id is not None:
             batch = batch if batch is not None else self._layer.batch()
             if said is not None:
                 assert held.reply_name is not None
                 batch.send(held.reply_name, dict(said), trusted=True)
+            self._done(given, batch)
             if given.claim is not None:
                 self._settle(given, batch, held.answer or said or {})
             if given.delivery.id is not None:
@@ -274,6 +280,14 @@ class Consuming:
         for name, content in held.letters:
             self._flusher.bury(Letter(name, content, f"nobody listens to {name}"))
             log.warning("nobody listens to %s: what was sent to it is a dead letter", name)
+
+    def _done(self, given: Given, batch: Batch, **later: float) -> None:
+        """Tell a server that waits for it that the message is done, or in how many seconds it is consumed `later`."""
+        if given.mark is not None and given.reply_name is not None:
+            try:
+                batch.send(given.reply_name, {"done": given.mark, **later}, trusted=True)
+            except TypeError as error:
+                log.error("%s: nobody can be told that it is done: %s", shown(given), error)
 
     def _settle(self, given: Given, batch: Batch, outcome: Answer) -> None:
         """Add to a flush what repeats of the message are told, or that the next one is consumed."""
@@ -319,6 +333,7 @@ class Consuming:
         batch = self._layer.batch()
         if answer is not None and given.reply_name is not None:
             batch.send(given.reply_name, dict(answer), trusted=True)
+        self._done(given, batch)
         if given.delivery.id is not None:
             batch.ack(given.delivery)
         self._flusher.put(batch.calls)
@@ -360,6 +375,7 @@ class Consuming:
             return
         batch = self._layer.batch()
         batch.send(given.channel, {**delivery.original(), TRIES: delivery.tries + 1}, delay=wait)
+        self._done(given, batch, later=wait)
         self._flusher.put(batch.calls)
 
     def _give_back(self, given: Given, wait: float) -> None:
@@ -369,6 +385,7 @@ class Consuming:
             self._claims.end(given.claim)
             given.claim.release(batch)
         batch.nack(given.delivery, wait)
+        self._done(given, batch, later=wait)
         self._flusher.put(batch.calls)
 
     def _fail(self, given: Given, error: BaseException) -> None:
@@ -427,6 +444,7 @@ class Consuming:
                 batch.send(given.reply_name, dict(given.form.failure), trusted=True)
             except TypeError as error:
                 log.error("%s cannot be answered: %s", shown(given), error)
+        self._done(given, batch)
         if delivery.id is not None:
             batch.ack(delivery)
         self._flusher.put(batch.calls)

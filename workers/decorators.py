@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar, cast, overload
 
 from .context import running
 from .exceptions import ConsumeLater, EndOfMessage
+from .marks import ORDERED
 
 _GRACE = 5.0  # seconds an async consumer has to end once it was cancelled
 
@@ -105,3 +106,25 @@ def timeout(seconds: float) -> Callable[[C], C]:
         return cast(C, consume)
 
     return decorate
+
+
+def ordered(consumer: C, /) -> C:
+    """Have the messages of a connection consumed one at a time, in order, over any number of threads and workers.
+
+    The servers hold the next message of a connection back until a worker is done with the one before, whatever came of
+    it; while it is to be tried again (`ConsumeLater`) it keeps its place. Where one route of a channel is ordered, the
+    whole channel is, and `websocket.connect`, `.receive` and `.disconnect` are one. Other connections are not waited
+    for. A consumer that takes longer than the server's `order_timeout` (30 s) loses its place: the next follows.
+
+    Used on a function, on a method of a consumer class, or on the class.
+    """
+    if isinstance(consumer, type):
+        setattr(consumer, ORDERED, True)
+        return cast(C, consumer)
+
+    @functools.wraps(consumer)
+    def consume(*args: Any, **kwargs: Any) -> Any:
+        return consumer(*args, **kwargs)
+
+    setattr(consume, ORDERED, True)
+    return cast(C, consume)

@@ -28,6 +28,7 @@ class Given:
         "exhausted",
         "form",
         "held",
+        "mark",
         "message",
         "reply_name",
         "settled",
@@ -42,6 +43,7 @@ class Given:
         self.claim: Claim | None = None
         self.message: Message | None = None
         self.held: Held | None = None
+        self.mark: Any = None  # what tells the server that this message is done; None where it does not wait for that
         self.consumer: Any = None
         self.settled = False
         self.exhausted = False  # its own number of tries is used up

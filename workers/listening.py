@@ -1,13 +1,17 @@
-"""Which channels a worker listens to."""
+"""Which channels a worker listens to, and on which of them it asks for order."""
 
 from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from .. import message_formats
 from ..operations.errors import UsageError
 from . import delays
+
+if TYPE_CHECKING:
+    from .routing import Routing
 
 
 def listened(routed: set[str], only: Iterable[str], exclude: Iterable[str]) -> list[str]:
@@ -37,6 +41,23 @@ def listened(routed: set[str], only: Iterable[str], exclude: Iterable[str]) -> l
     if not kept:
         raise UsageError(f"no channel is left to listen to; the routing has {', '.join(sorted(routed)) or 'no route'}")
     return kept
+
+
+def in_order(routing: Routing, listened_to: Iterable[str]) -> frozenset[str]:
+    """Return the channels whose messages come one at a time of each connection: those with an `@ordered` consumer.
+
+    The channels that belong together are one conversation with a connection, so they are ordered together.
+
+    Args:
+        routing: The routing.
+        listened_to: The channels the worker listens to.
+    """
+    channels = set()
+    for name in routing.ordered_names():
+        form = message_formats.get(name)
+        if form is None or not form.alone:
+            channels.update({name, *(form.together if form is not None else ())})
+    return frozenset(channels.intersection(listened_to))
 
 
 def _patterns(given: Iterable[str]) -> Sequence[str]:

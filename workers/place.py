@@ -61,7 +61,14 @@ class Place:
         self.flusher = Flusher(layer, worker._pause, worker._expect, self._outage)
         wall = wall_clock(layer)
         self.consuming = Consuming(
-            layer, worker.routing, self.flusher, worker._claims, worker._leases, wall, worker._stream_timeout
+            layer,
+            worker.routing,
+            self.flusher,
+            worker._claims,
+            worker._leases,
+            wall,
+            worker._stream_timeout,
+            worker.ordered,
         )
 
     def start(self) -> None:

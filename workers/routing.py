@@ -17,6 +17,7 @@ from .. import message_formats
 from . import loading
 from .exceptions import RoutingError
 from .filters import Filter, Rest
+from .marks import ORDERED
 
 if TYPE_CHECKING:
     from .checking import Explained, Problem
@@ -142,6 +143,11 @@ class Route:
             self._resolve()
         return {name for written in self.channels or () for name in _published(written)}
 
+    def ordered_names(self) -> set[str]:
+        """Return the channels of this route whose messages its consumer takes one at a time of each connection."""
+        mark = getattr(self.handler, ORDERED, ())
+        return self.channel_names() if mark is True else self.channel_names().intersection(mark)
+
     def match(self, message: Message) -> Match | None:
         """Return the consumer and its keyword arguments, or None."""
         if message.channel not in self.channel_names():
@@ -224,6 +230,10 @@ class Include:
         """Return the channels of the included routing."""
         return self.routing.channel_names()
 
+    def ordered_names(self) -> set[str]:
+        """Return the channels of the included routing that have `@ordered` consumers."""
+        return self.routing.ordered_names()
+
     def match(self, message: Message) -> Match | None:
         """Return the consumer and its keyword arguments, or None."""
         return self._take(message.channel, message.content, message, None)
@@ -270,6 +280,9 @@ class _Foreign:
         except Exception as error:
             raise loading.blame(error) from None
         return set(_check_names(names))
+
+    def ordered_names(self) -> set[str]:
+        return set()
 
     def _take(
         self, channel: str, content: Mapping[str, Any], message: Message | None, rest: Rest | None
@@ -337,6 +350,10 @@ class Routing:
             RoutingError: one of these names leads nowhere.
         """
         return set(self._by_channel or self._index())
+
+    def ordered_names(self) -> set[str]:
+        """Return the channels that have `@ordered` consumers."""
+        return {name for one in self.routes for name in one.ordered_names()}
 
     def match(self, message: Message) -> Match | None:
         """Return the consumer that takes a message and its keyword arguments, or None.

@@ -28,7 +28,7 @@ from .claims import Claims
 from .flushing import HOLD
 from .full_channels import PATIENCE
 from .leases import Leases
-from .listening import listened
+from .listening import in_order, listened
 from .place import Place
 from .routing import Routing
 
@@ -64,6 +64,7 @@ class Worker:
     Attributes:
         name: The name it announces itself under.
         channels: What it listens to, in order.
+        ordered: Those of them on which messages of a connection come one at a time.
 
     Raises:
         UsageError: no channel is left to listen to, or a number is out of range.
@@ -88,6 +89,7 @@ class Worker:
         self.routing = routing if isinstance(routing, Routing) else Routing(routing)
         self.name = f"worker.{os.getpid()}.{secrets.token_hex(4)}"
         self.channels = listened(self.routing.channel_names(), only, exclude)
+        self.ordered = in_order(self.routing, self.channels)
         self._threads = threads
         self._prefetch = prefetch
         self._left = max_messages
@@ -187,7 +189,7 @@ class Worker:
             LayerUnavailable: the layer is away.
         """
         self.layer.agree()
-        self.layer.announce(self.name, {"channels": dict.fromkeys(self.channels, False)})
+        self.layer.announce(self.name, {"channels": {name: name in self.ordered for name in self.channels}})
         self._announced = self.layer.clock()
 
     def close(self) -> None:

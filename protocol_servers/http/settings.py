@@ -22,6 +22,7 @@ class HttpSettings(HttpLimits):
         ping_interval: between pings on a WebSocket; 0 sends none.
         ping_timeout: for the answer to a ping; 0 waits for none.
         write_limit: what a WebSocket's client may leave untaken before it is cut off.
+        order_timeout: for a worker to be done with a message where consumers are `@ordered`; over it the next follows.
         origins: pages that may open a WebSocket besides those of our own host; `*` allows all.
         access_log: one line for each response on standard output: "common", "json" or "off".
     """
@@ -33,6 +34,7 @@ class HttpSettings(HttpLimits):
     ping_interval: float = field(default=20.0, metadata={"min": 0})
     ping_timeout: float = field(default=20.0, metadata={"min": 0})
     write_limit: int = field(default=1024 * 1024, metadata={"min": 1})
+    order_timeout: float = field(default=30.0, metadata={"min": 0.01})
     origins: list[str] = field(default_factory=list)
     access_log: Literal["common", "json", "off"] = "common"
 

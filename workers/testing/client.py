@@ -65,6 +65,7 @@ class Client:
         self._answers: dict[str, deque[dict[str, Any]]] = {}
         self._sockets: dict[str, WebSocket] = {}
         self._rooms: dict[str, Room] = {}
+        self._held_back: dict[str, deque[tuple[str, dict[str, Any]]]] = {}  # by reply channel, where one is consumed
         self._early: dict[str, list[dict[str, Any]]] = {}  # what was said in rooms that nobody asked for yet
         self._announced = float("-inf")
         self._inboxes = {name: self._open(name, False) for name in (_INBOX, _MAIL_INBOX)}
@@ -254,10 +255,28 @@ class Client:
             return
         message = content if local is None else {"reply_channel": inbox + local, **content}
         form.validate(message)
-        if form.notification:  # behind the end of the memberships of what was closed
+        waiting = self._held_back.get(message["reply_channel"])
+        if waiting is not None:
+            waiting.append((channel, message))
+        else:
+            self._send(channel, message, form)
+
+    def _send(self, channel: str, message: dict[str, Any], form: message_formats.Format | None) -> None:
+        if channel in self.worker.ordered and form is not None and form.reply is not None:
+            self._held_back.setdefault(message["reply_channel"], deque())
+        if form is not None and form.notification:  # behind the end of the memberships of what was closed
             self._turns.call_soon(self.layer.send, channel, message)
         else:
             self.layer.send(channel, message)
+
+    def _done(self, reply_channel: str) -> None:
+        """Go on with what was held back behind a message of an `@ordered` channel."""
+        waiting = self._held_back.pop(reply_channel, None)
+        if waiting:
+            channel, message = waiting.popleft()
+            self._send(channel, message, message_formats.get(channel))
+            if waiting:
+                self._held_back[reply_channel] = waiting
 
     def converse(self, name: str, room: Room) -> None:
         """Have what is sent to a reply channel said in a room: one for itself, and one for each of its threads."""
@@ -284,7 +303,10 @@ class Client:
         return self.layer.open_inbox(name, loop=cast(Any, self._turns), receive=receive, lasting=lasting)
 
     def _deliver(self, inbox: str, local: str, message: dict[str, Any], grouped: bool) -> None:
-        if local in self._sockets:
+        if "done" in message and not grouped:
+            if "later" not in message:
+                self._done(inbox + local)
+        elif local in self._sockets:
             self._sockets[local].deliver(message, grouped)
         elif local in self._answers:
             self._answers[local].append(message)

@@ -1,9 +1,9 @@
 """What one client says, on its way to the workers: in order, with a bounded amount under way.
 
-A message is under way until the layer took it. While too much is, or while the layer refuses (a full channel, an
-outage), nothing more is read from the socket. What was refused is tried again in order, the first one alone until it
-passes; five seconds without success end the connection. What is in doubt, since the layer was lost under it, is counted
-and never sent again.
+A message is under way until the layer took it, and where workers asked for order, until one of them is done with it.
+While too much is, or while the layer refuses (a full channel, an outage), nothing more is read from the socket. What
+was refused is tried again in order, the first one alone until it passes; five seconds without success end the
+connection. What is in doubt, since the layer was lost under it, is counted and never sent again.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Inflow:
         if self._refused is not None:
             self._refused.add(message, weight)
             return
-        self._server.inbox.send(RECEIVE, message, then=partial(self._settled, message, weight))
+        self._server.turns.send(RECEIVE, message, partial(self._settled, message, weight))
         if self._unsettled > WINDOW:
             self._stop()
 
@@ -147,7 +147,7 @@ class Inflow:
             # Some that were sent before the refusal was told are still under way; they may belong in between.
             self._server.timers.call_later(refused.pause, self._repeat)
         else:
-            self._server.inbox.send(RECEIVE, refused.messages[0][1], then=self._repeated)
+            self._server.turns.send(RECEIVE, refused.messages[0][1], self._repeated)
 
     def _repeated(self, outcome: object) -> None:
         refused = self._refused
