@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import trunkline.workers.bot
 from trunkline import (
@@ -28,6 +30,7 @@ from trunkline import (
     route,
 )
 from trunkline.workers import Routing
+from trunkline.workers.testing import Client
 
 from .conftest import Drive
 
@@ -129,6 +132,15 @@ def test_odd_messages_are_nothing_for_it() -> None:
     routing = Routing(echoing().routes())
     for content in ({}, {"text": None}, {"text": 7}, {"text": ["!say"]}):
         assert routing.take("chat.message", content, Message(content, "chat.message")) is None
+
+
+@given(text=st.text(), begin=st.sampled_from(["", "!", "!help ", "!deploy ", "!say ", "ticket "]), direct=st.booleans())
+def test_nothing_that_is_said_fails(text: str, begin: str, direct: bool) -> None:
+    """Whatever somebody writes is answered or passed on."""
+    client = Client(echoing(user_rate=None).routes())
+    client.chat(begin + text, direct=direct)
+    assert (client.worker.stats["failures"], client.worker.stats["dead_letters"]) == (0, 0)
+    client.close()
 
 
 def test_routes_can_be_asked_for() -> None:
