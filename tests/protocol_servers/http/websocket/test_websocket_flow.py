@@ -535,3 +535,87 @@ def test_a_ping_finds_out_a_slow_reader(bench_with: BenchWith) -> None:
     bench.loop.advance(20.1)
     ((opcode, payload),) = client.frames()
     assert close_code((opcode, payload)) == 1013
+
+
+# Workers ask for order
+
+
+def ordered(bench: Any) -> Any:
+    """Open a socket whose messages come one at a time."""
+    bench.inbox.announced = dict.fromkeys(bench.inbox.announced, True)
+    client = bench.connect()
+    assert [sent.channel for sent in bench.take()] == ["websocket.connect"]
+    client.reply({"accept": True})
+    assert client.accepted() == []
+    return client
+
+
+def texts(client: Any) -> list[str]:
+    return [message["text"] for message in client.sent()]
+
+
+def test_frames_wait_until_a_worker_is_done_with_the_connect(bench: Any) -> None:
+    client = ordered(bench)
+    client.say("a")
+    client.say("b")
+    assert texts(client) == []
+    client.reply({"done": 0})
+    assert texts(client) == ["a"]
+    client.reply({"done": 1})
+    assert texts(client) == ["b"]
+    assert client.take() == b"", "a worker's word is nothing for the client"
+
+
+def test_reading_stops_while_64_messages_wait_for_their_turn(bench: Any) -> None:
+    client = ordered(bench)
+    client.reply({"done": 0})
+    for number in range(64):
+        client.say(str(number))
+    assert client.read_from
+    client.say("64")
+    assert not client.read_from
+    for number in range(33):
+        client.reply({"done": number + 1})
+    assert not client.read_from
+    client.reply({"done": 34})
+    assert client.read_from
+    assert texts(client) == [str(number) for number in range(35)]
+
+
+def test_a_disconnect_comes_behind_all_that_was_said(bench: Any) -> None:
+    client = ordered(bench)
+    client.say("a")
+    client.leave()
+    client.reply({"done": 0})
+    client.reply({"done": 1})
+    sent = bench.take()
+    assert [one.channel for one in sent] == ["websocket.receive", "websocket.disconnect"]
+    assert [one.message["order"] for one in sent] == [1, 2]
+
+
+def test_a_disconnect_waits_for_the_connect_when_nothing_was_said(bench: Any) -> None:
+    client = ordered(bench)
+    client.leave()
+    assert bench.take() == []
+    client.reply({"done": 0})
+    assert [one.channel for one in bench.take()] == ["websocket.disconnect"]
+
+
+def test_what_is_refused_in_its_turn_is_tried_again_in_order(bench: Any) -> None:
+    client = ordered(bench)
+    client.reply({"done": 0})
+    bench.inbox.refusals["websocket.receive"] = ChannelFull("full")
+    for text in "abc":
+        client.say(text)
+    bench.loop.turn()
+    assert not client.read_from
+    bench.inbox.refusals.clear()
+    bench.inbox.take()
+    bench.loop.advance(1)
+    assert texts(client) == ["a"]
+    for number, text in enumerate("bc"):
+        client.reply({"done": number + 1})
+        assert texts(client) == [text]
+    client.reply({"done": 3})
+    assert client.read_from
+    assert bench.stats["websocket_receives_lost"] == 0
