@@ -23,6 +23,7 @@ Command = Callable[[str], Sequence[str]]
 """From the marker of a supervised process, "number:descriptor", to what is executed."""
 
 _CHUNK = 65536
+_NAMES = {number: number.name for number in signal.Signals}  # most real-time signals have none
 
 
 class Child:
@@ -83,7 +84,7 @@ class Child:
         """How it ended, for people."""
         assert self.code is not None, "it lives"
         if self.code < 0:
-            return f"was killed by {signal.Signals(-self.code).name}"
+            return f"was killed by {_NAMES.get(-self.code, f'signal {-self.code}')}"
         return f"ended with exit code {self.code}" + (f": {self.failure}" if self.failure else "")
 
     def signal(self, number: int) -> None:

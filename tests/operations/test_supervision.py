@@ -166,17 +166,18 @@ def test_a_signal_ends_them_all(life: Life, number: int) -> None:
     assert [event.split()[0] for event in sorted(life.events("started"))] == ["1", "2"]
 
 
-def test_a_killed_one_is_replaced(life: Life, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(("number", "named"), [(signal.SIGKILL, "SIGKILL"), (35, "signal 35")])
+def test_a_killed_one_is_replaced(life: Life, caplog: pytest.LogCaptureFixture, number: int, named: str) -> None:
     async def scenario() -> None:
         await life.up()
-        os.kill(life.pids("ready")[0], signal.SIGKILL)
+        os.kill(life.pids("ready")[0], number)
         await life.until("ready", 3)
         interrupt()
 
     assert life.run(scenario) == 0
     killed, _, another = life.events("ready")
     assert another.split()[0] == killed.split()[0]
-    assert f"worker {killed.replace(' ', ' (pid ')}) was killed by SIGKILL; another starts in 0.0 s" in caplog.text
+    assert f"worker {killed.replace(' ', ' (pid ')}) was killed by {named}; another starts in 0.0 s" in caplog.text
     assert life.bounds == [FIRST_BACKOFF]
     assert len(life.told) == 1
 
