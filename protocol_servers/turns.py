@@ -75,14 +75,19 @@ class Turns:
             bounded: Refuse it with `ChannelFull` where 64 messages or 1 MiB wait already, for protocols that cannot
                 stop reading; others stop by themselves, since they are told of no outcome.
         """
-        turn = self._turns.get(message.get("reply_channel", "")) if self._turns else None
+        inbox = self._server.inbox
+        ordered = inbox.listening().get(channel)
+        if not (ordered or self._turns):  # as nearly always; it is asked for every frame
+            inbox.send(channel, message, expiry=expiry, then=then)
+            return
+        turn = self._turns.get(message.get("reply_channel", ""))
         if turn is not None:
             turn.wait(_Waiting(channel, message, then, expiry, _size(message) if bounded else 0), bounded)
-        elif self._server.inbox.listening().get(channel):
+        elif ordered:
             turn = self._turns[message["reply_channel"]] = _Turn(self, message["reply_channel"])
             turn.begin(_Waiting(channel, message, then, expiry))
         else:
-            self._server.inbox.send(channel, message, expiry=expiry, then=then)
+            inbox.send(channel, message, expiry=expiry, then=then)
 
     def follow(self, channel: str, message: Message, then: Then) -> None:
         """Send what nobody answers behind what is under way of its connection: a connection's end."""
