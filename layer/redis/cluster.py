@@ -38,7 +38,7 @@ SLOTS = 16384
 
 _PATIENCE = 0.5  # seconds that one node may take
 _FRESH = 0.25  # seconds for which nobody asks again
-_DOUBTED = 0.05  # the same where somebody was sent away by the node that was named
+_DOUBTED = 0.05  # the same where somebody was sent away by the node that was named, and waits
 
 
 def slot_of(tag: str) -> int:
@@ -66,7 +66,9 @@ class Cluster:
         self._nodes: tuple[Address, ...] = self._seeds  # whom to ask
         self._turn = 0  # whom first: one that is cut off from the others must not be believed for ever
         self._map: list[tuple[int, int, Address]] = []
+        self._failure: str | None = None  # why nobody could tell, at the last time
         self._asked = -_FRESH
+        self._doubted = False
 
     @property
     def text(self) -> str:
@@ -75,8 +77,8 @@ class Cluster:
         return f"{scheme}://{','.join(map(server_text, self._seeds))}"
 
     def doubt(self) -> None:
-        """Ask again soon: a node that was named does not have the slot."""
-        self._asked = min(self._asked, time.monotonic() - _FRESH + _DOUBTED)
+        """Ask again for the next who wants to know: a node that was named does not have the slot."""
+        self._doubted = True
 
     def node(self, slot: int, deadline: float) -> Address:
         """Return the node that has a slot.
@@ -90,9 +92,15 @@ class Cluster:
         if not self._lock.acquire(timeout=left(deadline)):
             raise LayerUnavailable(f"{self.text}: its nodes do not answer in time")
         try:
-            if time.monotonic() - self._asked >= _FRESH:
-                self._learn(deadline)
+            age = time.monotonic() - self._asked
+            if self._doubted and age < _DOUBTED:
+                time.sleep(_DOUBTED - age)
+            if self._doubted or age >= _FRESH:
+                self._doubted = False
+                self._failure = self._learn(deadline)
                 self._asked = time.monotonic()
+            if self._failure is not None:
+                raise LayerUnavailable(self._failure)
         finally:
             self._lock.release()
         for first, last, address in self._map:
@@ -100,8 +108,8 @@ class Cluster:
                 return address
         raise LayerUnavailable(f"{self.text}: no node has the slot {slot}; CLUSTER INFO says more")
 
-    def _learn(self, deadline: float) -> None:
-        """Ask the nodes in turn, until one answers."""
+    def _learn(self, deadline: float) -> str | None:
+        """Ask the nodes in turn, until one answers; return why none did."""
         reasons = []
         self._turn += 1
         nodes = self._nodes
@@ -116,8 +124,8 @@ class Cluster:
             self._map = found
             # Those of the URL stay: the others may all be replaced by new ones in one night.
             self._nodes = tuple(dict.fromkeys((*(address for _, _, address in found), *self._seeds)))
-            return
-        raise LayerUnavailable(f"{self.text}: no node answers: {'; '.join(reasons)}")
+            return None
+        return f"{self.text}: no node answers: {'; '.join(reasons)}"
 
 
 def _read(asked: Address, reply: Any) -> list[tuple[int, int, Address]]:

@@ -36,6 +36,7 @@ class SpreadReader(Reader):
         self._layer: SpreadLayer = layer
         self._lines: dict[int, Line] = {}
         self._places: dict[tuple[str, ...], list[int]] = {}  # channels → the place of each
+        self._last: tuple[str, ...] = ()
         self._woken = False
         self._signal = Signal()
 
@@ -48,6 +49,9 @@ class SpreadReader(Reader):
 
     def _take(self, wanted: Wanted, start: int, limit: int, timeout: float | None) -> list[Delivery]:
         until = None if timeout is None else time.monotonic() + timeout
+        if wanted.queues != self._last:  # what is kept may not be wanted now
+            self._rest()
+            self._last = wanted.queues
         order = self._order(wanted.queues, start)
         while not self._was_woken():
             left = BLOCK if until is None else min(BLOCK, until - time.monotonic())

@@ -1,17 +1,16 @@
-"""A real Redis Cluster of three nodes without replicas."""
+"""A real Redis Cluster of three nodes."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from trunkline.layer.redis.cluster import SLOTS
 
+from .traffic import until
+
 if TYPE_CHECKING:
     from .conftest import RedisServer
-
-PATIENCE = 20.0
 
 
 class RedisCluster:
@@ -28,13 +27,8 @@ class RedisCluster:
     """
 
     def __init__(self, start: Callable[..., RedisServer], free_port: Callable[[], int], *options: str) -> None:
-        self.nodes = [
-            start(
-                "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "500",
-                "--cluster-require-full-coverage", "no", "--cluster-port", str(free_port()), *options,
-            )
-            for _ in range(3)
-        ]  # fmt: skip
+        self._start, self._free_port, self._options = start, free_port, options
+        self.nodes = [self._node() for _ in range(3)]
         self.ids = [node.command("CLUSTER", "MYID").decode() for node in self.nodes]
         first = self.nodes[0]
         for number, node in enumerate(self.nodes):
@@ -42,20 +36,36 @@ class RedisCluster:
             begin, end = SLOTS * number // 3, SLOTS * (number + 1) // 3 - 1
             node.command("CLUSTER", "ADDSLOTSRANGE", begin, end)
             if node is not first:
-                bus = first.command("CONFIG", "GET", "cluster-port")
-                node.command("CLUSTER", "MEET", "127.0.0.1", first.port, _value(bus))
+                self._meet(node)
         self.wait()
 
     @property
     def url(self) -> str:
         return f"redis+cluster://127.0.0.1:{self.nodes[0].port},127.0.0.1:{self.nodes[1].port}"
 
+    def _node(self) -> RedisServer:
+        return self._start(
+            "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "500",
+            "--cluster-require-full-coverage", "no", "--cluster-port", str(self._free_port()), *self._options,
+        )  # fmt: skip
+
+    def _meet(self, node: RedisServer) -> None:
+        bus = self.nodes[0].command("CONFIG", "GET", "cluster-port")
+        node.command("CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port, _value(bus))
+
+    def add_replica(self, number: int) -> RedisServer:
+        """Start a replica of a node, and wait until it has what that has."""
+        replica = self._node()
+        self._meet(replica)
+        until(lambda: self.ids[number] in str(replica.command("CLUSTER", "NODES")))
+        replica.command("CLUSTER", "REPLICATE", self.ids[number])
+        until(lambda: _facts(replica.command("INFO", "replication")).get("master_link_status") == "up")
+        until(lambda: all(_facts(node.command("CLUSTER", "INFO"))["cluster_known_nodes"] == "4" for node in self.nodes))
+        return replica
+
     def wait(self) -> None:
         """Wait until all nodes agree that all slots are served."""
-        deadline = time.monotonic() + PATIENCE
-        while not all(self._is_well(node) for node in self.nodes):
-            assert time.monotonic() < deadline, "the cluster is not made"
-            time.sleep(0.01)
+        until(lambda: all(self._is_well(node) for node in self.nodes))
 
     def _is_well(self, node: RedisServer) -> bool:
         facts = _facts(node.command("CLUSTER", "INFO"))

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import settings
 
-from trunkline.layer import InboxItem, LayerUnavailable, open_layer
+from trunkline.layer import InboxItem, LayerError, LayerUnavailable, open_layer
 from trunkline.layer.redis import line, spread_reader
 from trunkline.layer.redis.connection import Connection, Pool
 from trunkline.layer.redis.layer import RedisLayer
@@ -285,7 +285,7 @@ def test_what_another_place_brought_meanwhile_is_next(layer: SpreadLayer) -> Non
         assert [n for name, n in got if name == channel] == list(range(rounds))
 
 
-@pytest.mark.parametrize("end", ["wake", "forget", "close"])
+@pytest.mark.parametrize("end", ["wake", "forget", "close", "other"])
 def test_what_was_kept_is_put_back(layer: SpreadLayer, end: str) -> None:
     first, second = on_each(layer)[:2]
     prefix = layer.places[0]._commands.keys.prefix.decode()[:-1]
@@ -300,9 +300,11 @@ def test_what_was_kept_is_put_back(layer: SpreadLayer, end: str) -> None:
     until(way.is_ready)
     layer.send(second, {"n": 3})
     if end == "wake":
-        assert reader.receive_batch([second], 1, 1)[0].message == {"n": 0}
+        assert reader.receive_batch([first, second], 1, 1)[0].message == {"n": 0}
         reader.wake()
         assert reader.receive_batch([first, second], 5, None) == []
+    elif end == "other":
+        assert reader.receive_batch([first], 5, 0.01) == []
     elif end == "close":
         other.close()
         with pytest.raises(LayerUnavailable):
@@ -314,7 +316,187 @@ def test_what_was_kept_is_put_back(layer: SpreadLayer, end: str) -> None:
     other.close()
 
 
+def test_an_inbox_that_was_asked_for_meanwhile_keeps_its_messages(layer: SpreadLayer) -> None:
+    inbox = names_at(layer, 1, form="s{}.1!")[0]
+    reader = layer.reader()
+    assert isinstance(reader, spread_reader.SpreadReader)
+    other = names_at(layer, 0)[0]
+    assert reader.receive_batch([other, inbox], 5, 0.01) == []
+    assert reader._lines[1].wait((inbox,), 5, 5.0)
+    for n in range(2):
+        layer.send(inbox + "a", {"n": n})
+    until(reader._lines[1].is_ready)
+    assert [delivery.message["n"] for delivery in reader.receive_batch([other, inbox], 5, 1)] == [0, 1]
+
+
+def test_what_cannot_be_put_back_is_told(
+    layer: SpreadLayer, shards: list[RedisServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    channel = names_at(layer, 1)[0]
+    reader = layer.reader()
+    assert isinstance(reader, spread_reader.SpreadReader)
+    caplog.set_level("WARNING", "trunkline.layer")
+    key = layer.places[1]._commands.keys.list(channel)
+
+    def keep() -> Any:
+        assert reader.receive_batch([channel], 5, 0.01) == []
+        way = reader._lines[1]
+        assert way.wait((channel,), 5, 5.0)
+        layer.send(channel, {"n": 1})
+        until(way.is_ready)
+        assert way.look(("none",), 5, True) == [], "taken, and nobody wants it"
+        return way
+
+    way = keep()
+    shards[1].command("SET", key, "text")
+    way.put_back()
+    assert "1 messages from" in caplog.text
+    assert "WRONGTYPE" in caplog.text
+    shards[1].command("DEL", key)
+
+    way = keep()
+    way._reader._connection.close()
+    way.put_back()
+    assert [delivery.message["n"] for delivery in layer.receive_batch([channel], 5)] == [1], "over another connection"
+
+    way = keep()
+    way._reader._connection.close()
+    away = LayerUnavailable("away")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layer.places[1], "dial", lambda name: (_ for _ in ()).throw(away))
+        way.put_back()
+    assert "are lost: away" in caplog.text
+
+    assert way.wait((channel,), 5, 5.0)
+    shards[1].command("CLIENT", "KILL", "ID", way._open().hello.client_id)
+    way.put_back()
+    assert "may be lost" in caplog.text
+
+
+def test_a_wait_that_nobody_can_end_is_given_up(layer: SpreadLayer, monkeypatch: pytest.MonkeyPatch) -> None:
+    channel = names_at(layer, 1)[0]
+    reader = layer.reader()
+    assert isinstance(reader, spread_reader.SpreadReader)
+    assert reader.receive_batch([channel], 5, 0.01) == []
+    way = reader._lines[1]
+    assert way.wait((channel,), 5, 5.0)
+    monkeypatch.setattr(way, "end_wait", lambda: None)
+    monkeypatch.setattr(line, "GRACE", 0.05)
+    with pytest.raises(LayerUnavailable, match="no answer in time"):
+        way.look((channel,), 5, True)
+    layer.send(channel, {"n": 1})
+    assert reader.receive_batch([channel], 5, 1)[0].message == {"n": 1}
+
+
+def test_keys_of_another_kind_are_clear_errors(layer: SpreadLayer, shards: list[RedisServer]) -> None:
+    for place, form in ((0, "c.{}"), (1, "b?{}")):
+        channel = names_at(layer, place, form=form)[0]
+        shards[place].command("SET", layer.places[place]._commands.keys.list(channel), "text")
+        with pytest.raises(LayerError, match="WRONGTYPE"):
+            layer.receive_batch([channel, names_at(layer, 2)[0]], 1, 1)
+
+
+def test_a_signal_can_be_set_for_ever() -> None:
+    signal = line.Signal()
+    for _ in range(70_000):
+        signal.set()
+    for _ in range(3):
+        signal.clear()
+
+
+def test_many_sets_of_channels(layer: SpreadLayer) -> None:
+    reader = layer.reader()
+    for n in range(70):
+        assert reader.receive_batch([f"one.{n}", f"two.{n}"], 1) == []
+
+
 # outages
+
+
+def test_what_is_behind_a_place_that_is_away_is_not_done(start_redis: Callable[..., RedisServer]) -> None:
+    servers = [start_redis(), start_redis()]
+    with RedisLayer(url_of(servers)) as layer:
+        assert isinstance(layer, SpreadLayer)
+        here, there = on_each(layer)
+        layer.send(there, {})
+        servers[1].kill()
+        batch = layer.batch()
+        batch.put_state(here, 1, 60)
+        batch.send(here, {"n": 1})
+        batch.send(there, {"n": 2})
+        batch.delete_state(here)
+        first, second, third, fourth = batch.run()
+        assert first > 0
+        assert second is True
+        assert isinstance(third, LayerUnavailable)
+        assert isinstance(fourth, LayerUnavailable)
+        assert not fourth.uncertain
+        assert layer.get_state(here)[0] == 1, "as over one connection, nothing arrives behind what was lost"
+
+
+def test_credit_for_a_server_that_is_away_is_nobodys(start_redis: Callable[..., RedisServer]) -> None:
+    servers = [start_redis(), start_redis()]
+    with RedisLayer(url_of(servers)) as layer:
+        assert isinstance(layer, SpreadLayer)
+        channel, inbox = names_at(layer, 0, form="b?{}")[0], names_at(layer, 1, form="s{}.1!")[0]
+        call = layer._calls.put(channel, {"n": 1}, credit=inbox + "x")
+        assert call is not None
+        assert layer._run([call]) == [True]
+        servers[1].kill()
+        assert layer.receive([channel]) == (channel, {"n": 1})
+
+
+def test_a_shard_that_does_not_serve_is_away_for_sure(layer: SpreadLayer, shards: list[RedisServer]) -> None:
+    channel = names_at(layer, 1)[0]
+    layer.send(channel, {"n": 1})
+    shards[1].command("REPLICAOF", "127.0.0.1", shards[0].port)
+    try:
+        with pytest.raises(LayerUnavailable) as caught:
+            layer.send(channel, {"n": 2})
+        assert not caught.value.uncertain
+    finally:
+        shards[1].command("REPLICAOF", "NO", "ONE")
+
+
+def test_a_closed_layer_says_so(shards: list[RedisServer]) -> None:
+    layer = RedisLayer(url_of(shards))
+    reader = layer.reader()
+    reader.receive_batch(["a", "b", "c"], 1, 0.01)
+    layer.close()
+    layer.close()
+    for call in (lambda: layer.send("a", {}), lambda: reader.receive_batch(["a", "c"], 1)):
+        with pytest.raises(LayerUnavailable, match="is closed"):
+            call()
+    assert isinstance(reader, spread_reader.SpreadReader)
+    reader._lines[0]._reader._drop()
+    with pytest.raises(LayerUnavailable, match="is closed"):
+        reader._lines[0].look(("a",), 1, False)
+
+
+def test_dialling_that_fails_oddly_is_tried_again(
+    layer: SpreadLayer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    channels = on_each(layer)
+    reader = layer.reader()
+    assert isinstance(reader, spread_reader.SpreadReader)
+    assert reader.receive_batch(channels, 1, 0.01) == []
+    way, dial, errors = reader._lines[1], layer.places[1].dial, [KeyError("odd"), LayerUnavailable("away")]
+
+    def odd(name: str) -> Connection:
+        if errors:
+            raise errors.pop()
+        return dial(name)
+
+    monkeypatch.setattr(layer.places[1], "dial", odd)
+    connection = way._reader._connection
+    assert connection is not None
+    connection.close()
+    way._since = 0.0  # it lived for long
+    way._drop(LayerUnavailable("lost"))
+    layer.send(channels[1], {"n": 1})
+    assert reader.receive_batch(channels, 1, PATIENCE)[0].message == {"n": 1}
+    assert "odd" in caplog.text
+    assert "again" in caplog.text
 
 
 def test_a_shard_that_is_lost_takes_only_its_channels(
