@@ -23,7 +23,7 @@ Command = Callable[[str], Sequence[str]]
 """From the marker of a supervised process, "number:descriptor", to what is executed."""
 
 _CHUNK = 65536
-_NAMES = {number: number.name for number in signal.Signals}  # most real-time signals have none
+_NAMES: dict[int, str] = {number: number.name for number in signal.Signals}  # most real-time signals have none
 
 
 class Child:
