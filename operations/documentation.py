@@ -80,8 +80,8 @@ def _named(kind: Any, limits: Mapping[Any, Any]) -> str:
     if kind not in (int, float):
         return _PLAIN[kind]
     least, most = limits.get("min"), limits.get("max")
-    limited = [f"from {least:g}"] if least is not None else []
-    limited += [f"to {most:g}"] if most is not None else []
+    limited = [f"from {least}"] if least is not None else []
+    limited += [f"to {most}"] if most is not None else []
     return " ".join([_PLAIN[kind], *limited])
 
 
