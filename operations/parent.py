@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import select
 import signal
@@ -14,6 +15,8 @@ from collections.abc import Iterable, Sequence
 from .child import DECIDED_BY_PARENT
 from .errors import UsageError
 from .reloading import imported_files
+
+log = logging.getLogger("trunkline.process")
 
 _LOOK = 1.0  # seconds between two looks at what was imported since
 
@@ -97,4 +100,5 @@ class Parent:
         gone = select.poll()
         gone.register(self._socket, 0)  # no events but that the other end is closed
         gone.poll()
+        log.error("the parent is gone: this process drains and ends")
         os.kill(os.getpid(), signal.SIGTERM)

@@ -83,11 +83,12 @@ def test_what_it_says(start: Any) -> None:
     assert process.popen.wait(WAIT) == 0
 
 
-def test_end_of_the_parent_is_a_sigterm(start: Any) -> None:
+def test_end_of_the_parent_is_a_sigterm(start: Any, capfd: pytest.CaptureFixture[str]) -> None:
     process = start("signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); parent.ready(); time.sleep(60)")
     process.hear()
     process.cut()
     assert process.popen.wait(WAIT) == 7
+    assert capfd.readouterr().err == "the parent is gone: this process drains and ends\n"
 
 
 def test_nothing_is_said_to_a_parent_that_is_gone(start: Any) -> None:
