@@ -282,7 +282,9 @@ class _Helper:
         worker = self._worker
         try:
             worker.announce()
-            worker._silent = False
+            if worker._silent:
+                worker._silent = False
+                log.info("announced again")
         except LayerError as error:
             worker._announced = self._clock() + _HELPER_PAUSE - ANNOUNCE
             if not worker._silent:

@@ -782,13 +782,14 @@ def test_a_body_with_a_chunk_in_doubt_has_no_hole(flaky: FlakyLayer, clock: Manu
 def test_a_worker_that_could_not_announce_itself_soon_does(
     real: FlakyLayer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Long before the next announcement would be due; one line says that it did not."""
+    """Long before the next announcement would be due; one line says that it did not, and one that it does again."""
     monkeypatch.setattr("trunkline.workers.worker._HELPER_PAUSE", 0.01)
     real.draw = lambda: AWAY
-    with caplog.at_level(logging.WARNING), running(real, route("x", lambda message: None)) as worker:
+    with caplog.at_level(logging.INFO), running(real, route("x", lambda message: None)) as worker:
         until(lambda: real.trips > 10)
         real.draw = lambda: None
         until(lambda: worker.name in real.well().listeners())
+        until(lambda: "announced again" in caplog.text)
     assert caplog.text.count("not announced: away") == 1
 
 
