@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import socket
@@ -23,6 +24,7 @@ from trunkline.layer.testing.redis import RedisSubject
 
 from .aging import AgingSpreadLayer, AgingSubject
 from .clusters import RedisCluster
+from .commands_used import documented
 from .conftest import RedisServer, free_port
 from .traffic import PATIENCE, Traffic, until
 
@@ -310,3 +312,36 @@ def test_a_replica_takes_over(
     assert traffic.lied() == []
     assert counted.risen == []
     assert traffic.told == ["down", "up"]
+
+
+def test_a_user_with_the_documented_rights(own_cluster: RedisCluster) -> None:
+    for node in own_cluster.nodes:
+        node.command(
+            "ACL", "SETUSER", "bus", "on", ">secret", "resetchannels", "~trunkline:*", *documented(), "+cluster|slots"
+        )
+        node.command("ACL", "SETUSER", "default", "off")
+    with RedisLayer(own_cluster.url.replace("://", "://bus:secret@")) as layer:
+        assert isinstance(layer, SpreadLayer)
+        channels = [channel_at(layer, place) for place in range(12)]
+        reader = layer.reader()
+        assert reader.receive_batch(channels, 1, 0.01) == []
+        for channel in channels:
+            layer.send(channel, {"n": 1})
+            assert [each.channel for each in reader.receive_batch(channels, 1, 1)] == [channel]
+        loop = asyncio.new_event_loop()
+        items: list[Any] = []
+        inbox = layer.open_inbox("server.1!", loop=loop, receive=items.extend)
+        layer.group_add("g", "server.1!a")
+        inbox.send_group("g", {"n": 2})
+        inbox.announce({"channels": {}})
+
+        async def arrived() -> None:
+            while not items:
+                await asyncio.sleep(0.001)
+
+        loop.run_until_complete(asyncio.wait_for(arrived(), PATIENCE))
+        loop.run_until_complete(inbox.close())
+        loop.close()
+        assert list(layer.listeners()) == ["server.1!"]
+        layer.flush()
+        assert layer.problems() == []
