@@ -64,7 +64,7 @@ class Stream:
         self._backoff = backoff or Backoff()
         self._wire: Wire | None = None
         self._since = 0.0
-        self._dialling: asyncio.Task[None] | None = None
+        self._dialling: asyncio.Handle | asyncio.Task[None] | None = None
         self._reason = f"not connected to {where.text} yet"
         self._told_down = False
         self._closed = False
@@ -78,7 +78,8 @@ class Stream:
         """Begin to connect."""
         self._where.follow(self)
         if self._dialling is None and self._wire is None and not self._closed:
-            self._dialling = self._loop.create_task(self._dial(0.0))
+            # A loop that is closed before it runs leaves no coroutine behind that was never awaited.
+            self._dialling = self._loop.call_soon(self._redial, 0.0)
 
     def send(self, commands: Sequence[Command], done: Done) -> None:
         """Send commands in one write, now, if there is a connection.
@@ -112,6 +113,9 @@ class Stream:
         if self._wire is not None:
             self._wire.drop("it was closed here", quietly=True)
             self._wire = None
+
+    def _redial(self, wait: float) -> None:
+        self._dialling = self._loop.create_task(self._dial(wait))
 
     async def _dial(self, wait: float) -> None:
         """Connect, at last."""
@@ -193,7 +197,7 @@ class Stream:
             return
         if self._loop.time() - self._since >= self._backoff.longest:
             self._backoff.reset()
-        self._dialling = self._loop.create_task(self._dial(self._backoff.next()))
+        self._redial(self._backoff.next())
         self._away(reason)
 
     def _away(self, reason: str) -> None:

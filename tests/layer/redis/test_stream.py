@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import threading
@@ -227,6 +228,18 @@ def test_before_it_is_connected(watch: Watch, redis_server: RedisServer) -> None
     watched.stream.start()
     assert watched.ask(("GET", "early")) == [None]
     assert watched.told == ["up"]
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_loop_that_never_runs_leaves_nothing_to_complain_of(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], redis_server: RedisServer, recwarn: pytest.WarningsRecorder
+) -> None:
+    loop = new_loop()
+    Watched(loop, redis_server.address).stream.start()
+    loop.close()
+    del loop
+    gc.collect()
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 def test_killed_and_back(watch: Watch, start_redis: Start) -> None:
