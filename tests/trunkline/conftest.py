@@ -153,6 +153,16 @@ def start(folder: Path) -> Iterator[Start]:
         program.kill()
 
 
+@pytest.fixture(autouse=True)
+def forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forget what a test has imported from its own folder: in other tests the same names are other modules."""
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    yield
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(f"{tmp_path}/"):
+            del sys.modules[name]
+
+
 @pytest.fixture
 def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Be in the user's folder, without settings in the environment."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,20 +18,7 @@ from trunkline.operations.settings import ChannelSettings, Configuration
 from trunkline.workers import Routing, route
 
 Out = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Be in the user's folder, as the command is; what is imported from there is forgotten afterwards."""
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "path", sys.path.copy())
-    for name in [name for name in os.environ if name.startswith("TRUNKLINE_")]:
-        monkeypatch.delenv(name)
-    modules = sys.modules.copy()
-    yield folder
-    for name in sys.modules.keys() - modules.keys():
-        if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(folder)):
-            del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def told(capsys: Out, *argv: str, code: int = 0) -> str:
