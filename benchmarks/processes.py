@@ -152,6 +152,14 @@ class Running:
             ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
 
+    def memory(self) -> int:
+        """Return the bytes of memory that the process and its children share with nobody else."""
+        found = 0
+        for pid in _family(self._process.pid):
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            found += sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+        return 1024 * found
+
     def wakes(self) -> dict[int, int]:
         """Return how often each thread of the process and its children was given a CPU so far, by thread id."""
         found: dict[int, int] = {}

@@ -6,6 +6,9 @@ trunkline, one by one       a send, then a receive
 trunkline, hundreds         100 sends in a batch, then a receive of up to 100
 channels_redis, one by one  the same by its RedisChannelLayer
 channels_redis, hundreds    100 sends at once, then 100 receives at once
+
+Hundreds are what happens under load, where whatever one turn of a loop sends leaves together; one by one is a process
+that has nothing else to do.
 """
 
 from __future__ import annotations
@@ -32,8 +35,8 @@ SUBJECTS = {
 GOALS = (
     Goal("messages/s", "trunkline, one by one", "channels_redis, one by one"),
     Goal("messages/s", "trunkline, hundreds", "channels_redis, hundreds"),
-    Goal("Redis CPU µs", "trunkline, one by one", "channels_redis, one by one"),
-    Goal("Redis CPU µs", "trunkline, hundreds", "channels_redis, hundreds"),
+    Goal("Redis CPU µs", "trunkline, one by one", "channels_redis, one by one", most=1 / 6),
+    Goal("Redis CPU µs", "trunkline, hundreds", "channels_redis, hundreds", most=1 / 6),
     Goal("Redis CPU µs", "trunkline, hundreds", most=4, word="aim"),
     Goal("messages/s", "trunkline, one by one", least=15_000, word="aim"),
     Goal("messages/s", "trunkline, hundreds", least=200_000, word="aim"),
