@@ -3,19 +3,18 @@
 Adjacent sends to one queue become one command. Nothing here does I/O.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgpack
 from hiredis import ReplyError
 
 from ..calls import Call, lost
-from ..errors import ChannelFull, LayerError, LayerUnavailable
-from ..membership import Snapshot
-from ..store.durable import disagreement
+from ..errors import LayerUnavailable
 from ..store.letters import AGE
 from ..store.listeners import HEARD, LEASE
+from . import outcomes
 from .elements import decode, encode, message_tail
 from .keys import Keys
 from .scripts import SHA
@@ -29,22 +28,6 @@ _REMEMBERED = 1024
 _ADOPTED = 300  # members written down in one command
 _MOST = 2**53 - 1
 _LONGEST = 10**9  # seconds: as good as for ever, and Redis can add it to the time of day
-
-
-class Taken(NamedTuple):
-    """What a script took from the first queue that had something.
-
-    Attributes:
-        place: Which of the queues that was; None: all are empty.
-        elements: As they stand in Redis.
-        snapshots: Which queue → what its new reader has to begin from, where it is an inbox.
-        marks: (id, tries) of each of the elements, where that queue is a durable one; else None.
-    """
-
-    place: int | None
-    elements: list[bytes]
-    snapshots: dict[int, Snapshot]
-    marks: list[tuple[int, int]] | None = None
 
 
 class Plan:
@@ -66,7 +49,7 @@ class Plan:
         results: list[Outcome] = [None] * len(self._calls)
         for (numbers, read), reply in zip(self._steps, replies, strict=True):
             if isinstance(reply, ReplyError):
-                error = _refused(reply, self._calls[numbers[0]])
+                error = outcomes.refused(reply, self._calls[numbers[0]])
                 for number in numbers:
                     results[number] = error
             elif read is _puts:
@@ -86,7 +69,7 @@ class Plan:
             return
         queue, capacity = self._calls[numbers[0]][1][0], self._calls[numbers[0]][1][4]
         for index in reply[1:]:
-            results[numbers[index - 1]] = full(queue, reply[0], capacity)
+            results[numbers[index - 1]] = outcomes.full(queue, reply[0], capacity)
 
 
 class Commands:
@@ -215,17 +198,21 @@ class Commands:
             _utf8(key or ""), int(once is not None), _seconds(window), credit or "", int(last),
             message_tail(local, body),
         )  # fmt: skip
-        return command, lambda reply: full(queue, reply[0], capacity) if isinstance(reply, list) else reply == 1
+
+        def read(reply: Any) -> Any:
+            return outcomes.full(queue, reply[0], capacity) if isinstance(reply, list) else reply == 1
+
+        return command, read
 
     def _take(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         queues, limit, life, holder = args
         described = (part for name, capacity, most in queues for part in (name, capacity, most))
-        return self._script("take", (), limit, _seconds(life), holder, *described), _taken
+        return self._script("take", (), limit, _seconds(life), holder, *described), outcomes.taken
 
     def _put_back(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         queue, elements = args
         keys = [self.keys.list(queue), self.keys.books(queue), self.keys.delayed(queue)[0]]
-        return self._script("put_back", keys, queue, *map(encode, elements)), _nothing
+        return self._script("put_back", keys, queue, *map(encode, elements)), outcomes.nothing
 
     def _cancel(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         queue, key = args
@@ -247,13 +234,13 @@ class Commands:
 
     def _account(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         inbox, messages, size = args
-        return ("EVALSHA", SHA["account"], 1, self.keys.books(inbox), messages, size), _nothing
+        return ("EVALSHA", SHA["account"], 1, self.keys.books(inbox), messages, size), outcomes.nothing
 
     def _creditor(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
-        return ("HMGET", self.keys.books(args[0]), "c", "l"), _creditor
+        return ("HMGET", self.keys.books(args[0]), "c", "l"), outcomes.creditor
 
     def _credit(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
-        return self._script("credit", [self.keys.list(args[0]), self.keys.books(args[0])], *args), _nothing
+        return self._script("credit", [self.keys.list(args[0]), self.keys.books(args[0])], *args), outcomes.nothing
 
     def _promote(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         keys = [self.keys.due, self.keys.wake, self.keys.leases, self.keys.later]
@@ -264,7 +251,7 @@ class Commands:
     def _group_add(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         group, queue, local, info, life, capacity, most = args
         command = self._script("group_add", (), group, queue, local, info or b"", _seconds(life), capacity, most or "")
-        return command, _nothing
+        return command, outcomes.nothing
 
     def _group_discard(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         return self._script("group_discard", (), *args), bool
@@ -273,17 +260,17 @@ class Commands:
         return self._script("group_leave", (), *args), bool
 
     def _group_members(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
-        return self._script("group_members", (), *args), _members
+        return self._script("group_members", (), *args), outcomes.members
 
     def _send_group(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         group, body, expiry, exclude = args
         excluded = (part for queue, locals_ in exclude.items() for part in (queue, msgpack.packb(list(locals_))))
-        return self._script("send_group", (), group, body, _seconds(expiry), *excluded), _nothing
+        return self._script("send_group", (), group, body, _seconds(expiry), *excluded), outcomes.nothing
 
     def _lease(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         inbox, holder, ttl, lasting, life, capacity, most = args
         command = self._script("lease", (), inbox, holder, _seconds(ttl), int(lasting), _seconds(life), capacity, most)
-        return command, partial(_leased, inbox)
+        return command, partial(outcomes.leased, inbox)
 
     def _restore(self, args: tuple[Any, ...]) -> list[tuple[Command, _Decode]]:
         """Make several commands, so that others get their turn between them."""
@@ -294,22 +281,22 @@ class Commands:
             described = (part for group, local, info in members[begin : begin + _ADOPTED]
                          for part in (group, local, info or b""))  # fmt: skip
             last = int(begin + _ADOPTED >= len(members))
-            steps.append((self._script("adopt", (), inbox, holder, last, *described), partial(_leased, inbox)))
+            steps.append((self._script("adopt", (), inbox, holder, last, *described), partial(outcomes.leased, inbox)))
         return steps
 
     def _renew(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
-        return self._script("renew", (), *args), _renewed
+        return self._script("renew", (), *args), outcomes.renewed
 
     def _release(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
-        return self._script("release", (), *args), _nothing
+        return self._script("release", (), *args), outcomes.nothing
 
     def _snapshot(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
-        return self._script("snapshot", (), *args), _snapshot
+        return self._script("snapshot", (), *args), outcomes.snapshot
 
     # state
 
     def _get_state(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
-        return ("HMGET", self.keys.state(args[0]), "v", "n", "c"), _state
+        return ("HMGET", self.keys.state(args[0]), "v", "n", "c"), outcomes.state
 
     def _put_state(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         key, value, ttl, if_version = args
@@ -335,11 +322,12 @@ class Commands:
         keys = self.keys
         described = (part for channel, ordered in channels.items() for part in (channel, int(ordered)))
         touched = [keys.listeners, keys.alive, keys.heard, keys.leases]
-        return self._script("announce", touched, _utf8(listener), info or b"", LEASE, HEARD, *described), _nothing
+        command = self._script("announce", touched, _utf8(listener), info or b"", LEASE, HEARD, *described)
+        return command, outcomes.nothing
 
     def _listeners(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         command = self._script("listeners", [self.keys.listeners, self.keys.alive])
-        return command, lambda reply: {_text(name): info for name, info in _pairs(reply)}
+        return command, lambda reply: {outcomes.text(name): info for name, info in outcomes.pairs(reply)}
 
     def _dead_letter(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         id, *letter = args
@@ -348,11 +336,11 @@ class Commands:
         return self._script("dead_letter", keys, id, packed), lambda reply: id
 
     def _dead_letters(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
-        return ("EVALSHA", SHA["dead_letters"], 2, self.keys.dead, self.keys.letters, AGE, ""), _letters
+        return ("EVALSHA", SHA["dead_letters"], 2, self.keys.dead, self.keys.letters, AGE, ""), outcomes.letters
 
     def _dead_letter_of(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         command = ("EVALSHA", SHA["dead_letters"], 2, self.keys.dead, self.keys.letters, AGE, _utf8(args[0]))
-        return command, lambda reply: next(iter(_letters(reply)), None)
+        return command, lambda reply: next(iter(outcomes.letters(reply)), None)
 
     def _dead_letter_drop(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         keys = [self.keys.dead, self.keys.letters, self.keys.totals]
@@ -362,7 +350,7 @@ class Commands:
 
     def _agree(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         described = [part for pattern, seconds in args[0].items() for part in (_utf8(pattern), repr(float(seconds)))]
-        return ("EVALSHA", SHA["agree"], 1, self.keys.durable, *described), _agreed
+        return ("EVALSHA", SHA["agree"], 1, self.keys.durable, *described), outcomes.agreed
 
     def _put_durable(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         queue, local, body, expiry, capacity, _, delay, key, once, window, _ = args
@@ -375,7 +363,11 @@ class Commands:
             "put_durable", touched, queue, _seconds(expiry), min(capacity, _MOST), _seconds(delay), _utf8(key or ""),
             int(once is not None), _seconds(window), message_tail(local, body),
         )  # fmt: skip
-        return command, lambda reply: full(queue, reply[0], capacity) if isinstance(reply, list) else reply == 1
+
+        def read(reply: Any) -> Any:
+            return outcomes.full(queue, reply[0], capacity) if isinstance(reply, list) else reply == 1
+
+        return command, read
 
     def _ack(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         queue, id, _ = args
@@ -391,51 +383,25 @@ class Commands:
     def _put_back_durable(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         queue, taken = args
         touched = [*self.keys.durables(queue), self.keys.later, self.keys.wake]
-        return self._script("put_back_durable", touched, queue, *(part for each in taken for part in each)), _nothing
+        described = (part for each in taken for part in each)
+        return self._script("put_back_durable", touched, queue, *described), outcomes.nothing
 
     def _channel_statistics(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
-        return self._script("statistics", (), args[0]), lambda reply: _statistics(reply[0][0])
+        return self._script("statistics", (), args[0]), lambda reply: outcomes.statistics(reply[0][0])
 
     def _statistics(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
-        return self._script("statistics", ()), _whole
+        return self._script("statistics", ()), outcomes.whole
 
     def _channels(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
-        return self._script("statistics", ()), _each
+        return self._script("statistics", ()), outcomes.each
 
     def _flush(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
-        return self._script("flush", (), self.keys.pattern), _nothing
+        return self._script("flush", (), self.keys.pattern), outcomes.nothing
 
 
 def pull_keys(keys: Sequence[bytes], seconds: float, count: int) -> Command:
     """Make the command that waits for elements of any of some lists; see `Commands.pull`."""
     return ("BLMPOP", seconds, len(keys), *keys, "LEFT", "COUNT", count)
-
-
-def answer(reply: Any) -> Any:
-    """Return the reply to a plain command.
-
-    Raises:
-        LayerError: Redis refused it.
-    """
-    if isinstance(reply, ReplyError):
-        raise LayerError(f"Redis refused a command: {reply}")
-    return reply
-
-
-def full(queue: str, depth: int, capacity: int) -> ChannelFull:
-    """Return the error of a queue without room."""
-    return ChannelFull(f"{queue} is full: {depth} messages wait there, its capacity is {capacity}")
-
-
-def _refused(error: ReplyError, call: Call) -> Exception:
-    text = str(error)
-    if text.startswith("OOM"):
-        if call[0] in ("put", "put_durable"):
-            return ChannelFull("Redis is out of memory: it has reached its maxmemory")
-        return LayerUnavailable("Redis is out of memory: it has reached its maxmemory")
-    if text.startswith("MISCONF"):
-        return LayerUnavailable(f"Redis takes no writes: {text}")
-    return LayerError(f"Redis refused {call[0]}: {text}")
 
 
 def _seconds(seconds: float) -> float:
@@ -446,102 +412,5 @@ def _puts(reply: Any) -> Outcome:
     raise AssertionError("the outcomes of joined sends are read by their plan")
 
 
-def _nothing(reply: Any) -> None:
-    return None
-
-
 def _utf8(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogatepass")
-
-
-def _pairs(reply: Sequence[Any]) -> list[tuple[Any, Any]]:
-    return list(zip(reply[::2], reply[1::2], strict=True))
-
-
-def _members(reply: Any) -> dict[str, bytes | None]:
-    return {name.decode(): info or None for name, info in _pairs(reply)}
-
-
-def _leased(inbox: str, reply: Any) -> Snapshot | LayerError | None:
-    if reply == 0:
-        return LayerError(f"{inbox} is leased by another process")
-    return None if reply == 1 else _snapshot(reply)
-
-
-def _snapshot(reply: Any) -> Snapshot:
-    rest = iter(reply[1:])
-    members = zip(rest, rest, rest, rest, rest, strict=True)
-    return reply[0], [
-        (group.decode(), local.decode(), sequence, since, info or None)
-        for group, local, sequence, since, info in members
-    ]
-
-
-def _taken(reply: Any) -> Taken:
-    number, elements, snapshots, durable = reply
-    marks = None
-    if durable:
-        marks = [(int(id), tries) for id, tries in zip(elements[::3], elements[1::3], strict=True)]
-        elements = elements[2::3]
-    found = {place - 1: _snapshot(each) for place, each in snapshots}
-    return Taken(number - 1 if number else None, elements, found, marks)
-
-
-def _creditor(reply: Any) -> tuple[str, float] | None:
-    name, life = reply
-    return None if name is None or life is None else (name.decode(), float(life))
-
-
-def _agreed(reply: Any) -> dict[str, float] | LayerError:
-    kind, *rest = reply
-    pairs = [(_text(pattern), float(seconds)) for pattern, seconds in _pairs(rest)]
-    return dict(pairs) if kind == b"known" else disagreement(*pairs[0], *pairs[1])
-
-
-def _renewed(reply: Any) -> tuple[bool, Mapping[str, tuple[bool, float]], float]:
-    rest = iter(reply[2:])
-    heard = {name.decode(): (bool(ordered), float(left)) for name, left, ordered in zip(rest, rest, rest, strict=True)}
-    return reply[0] == 1, heard, float(reply[1])
-
-
-def _state(reply: Any) -> tuple[Any, int]:
-    value, version, counter = reply
-    if version is None:
-        return None, 0
-    return (int(value) if counter == b"1" else value), int(version)
-
-
-def _letters(reply: Any) -> list[tuple[Any, ...]]:
-    rest = iter(reply)
-    return [
-        (id.decode(), *msgpack.unpackb(letter, unicode_errors="surrogatepass"), float(time))
-        for id, time, letter in zip(rest, rest, rest, strict=True)
-    ]
-
-
-def _statistics(reply: Any) -> dict[str, Any]:
-    sent, sent_rate, pending, age, refused, refused_rate = reply
-    return {
-        "messages_count": int(sent),
-        "messages_count_per_second": float(sent_rate),
-        "messages_pending": int(pending),
-        "messages_max_age": float(age),
-        "channel_full_count": int(refused),
-        "channel_full_count_per_second": float(refused_rate),
-    }
-
-
-def _each(reply: Any) -> dict[str, Any]:
-    return {name.decode(): _statistics(one) for one, name in zip(reply[0], reply[2], strict=True)}
-
-
-def _whole(reply: Any) -> dict[str, Any]:
-    each = [_statistics(one) for one in reply[0]]
-    dropped = dict(zip(("group_dropped_count", "dead_letters_dropped_count"), map(int, reply[1]), strict=True))
-    names = _statistics(["0"] * 6)
-    whole = {name: sum(one[name] for one in each) for name in names}
-    return whole | {"messages_max_age": max((one["messages_max_age"] for one in each), default=0.0)} | dropped

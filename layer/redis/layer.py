@@ -83,8 +83,8 @@ class RedisLayer(Layer):
         sentinel_password: str | None = None,
         **options: Any,
     ) -> None:
-        if not prefix or len(prefix) > _MAX_PREFIX or any(sign in "{} " or not sign.isprintable() for sign in prefix):
-            raise ValueError(f"prefix must be 1 to {_MAX_PREFIX} characters without braces and spaces, not {prefix!r}")
+        if not prefix or len(prefix) > _MAX_PREFIX or any(sign in "{}: " or not sign.isprintable() for sign in prefix):
+            raise ValueError(f"prefix must be 1 to {_MAX_PREFIX} characters without braces, colons and spaces, not {prefix!r}")
         topology = read_topology(
             url,
             prefix,

@@ -16,8 +16,9 @@ from ..calls import Call
 from ..delivery import Delivery
 from ..errors import LayerError, LayerUnavailable
 from ..reader import Wanted
-from .commands import Taken, answer, pull_keys
+from .commands import pull_keys
 from .connection import Connection
+from .outcomes import Taken, answer
 from .reader import GRACE, SHORTEST, UNTAKEN, RedisReader
 
 if TYPE_CHECKING:

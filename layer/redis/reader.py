@@ -15,8 +15,9 @@ from ..delivery import Delivery, deliveries
 from ..errors import LayerUnavailable
 from ..membership import Membership, spread
 from ..reader import Reader, Wanted
-from .commands import Taken, answer, pull_keys
+from .commands import pull_keys
 from .connection import Connection
+from .outcomes import Taken, answer
 
 if TYPE_CHECKING:
     from ..calls import Call

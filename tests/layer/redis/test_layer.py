@@ -68,6 +68,7 @@ def test_a_prefix_that_is_a_pattern_flushes_only_its_own(redis_server: RedisServ
         ("redis://localhost:0", "port"),
         ("redis://localhost?prefix=", "prefix"),
         ("redis://localhost?prefix=a{b", "prefix"),
+        ("redis://localhost?prefix=shop:eu", "without braces, colons"),  # it would be part of what is shop's
         ("redis://localhost?prefx=a", "unknown option 'prefx'; did you mean prefix"),
         ("unix://", "expected unix://"),
         ("rediss://localhost?tls_ca=/nowhere.pem", "tls_ca=/nowhere.pem"),
