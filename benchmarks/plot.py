@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -22,19 +22,26 @@ class Point(NamedTuple):
 
 
 class Scale:
-    """From a value to a place on an axis, whole decades at least."""
+    """From a value to a place on an axis that has these marks.
 
-    def __init__(self, values: Iterable[float], start: float, end: float) -> None:
-        logs = [math.log10(value) for value in values]
-        self._low, self._high = math.floor(min(logs)), max(math.ceil(max(logs)), math.floor(min(logs)) + 1)
+    Attributes:
+        marks: Values that are written at the axis, from the least to the most.
+    """
+
+    def __init__(self, marks: Sequence[float], start: float, end: float) -> None:
+        self.marks = marks
+        self._low, self._span = math.log10(marks[0]), math.log10(marks[-1] / marks[0]) or 1
         self._start, self._end = start, end
 
     def __call__(self, value: float) -> float:
-        share = (math.log10(value) - self._low) / (self._high - self._low)
+        share = (math.log10(value) - self._low) / self._span
         return round(self._start + share * (self._end - self._start), 1)
 
-    def ticks(self) -> list[float]:
-        return [10.0**power for power in range(self._low, self._high + 1)]
+
+def _decades(values: Sequence[float]) -> list[float]:
+    low = math.floor(math.log10(min(values)))
+    high = max(math.ceil(math.log10(max(values))), low + 1)
+    return [10.0**power for power in range(low, high + 1)]
 
 
 def draw(title: str, across: str, up: str, curves: Mapping[str, Sequence[Point]]) -> str:
@@ -47,8 +54,8 @@ def draw(title: str, across: str, up: str, curves: Mapping[str, Sequence[Point]]
         curves: Points from left to right, by name.
     """
     points = [point for curve in curves.values() for point in curve]
-    x = Scale((point.x for point in points), LEFT, WIDTH - RIGHT)
-    y = Scale((value for point in points for value in (point.least, point.most)), HEIGHT - BOTTOM, TOP)
+    x = Scale(sorted({point.x for point in points}), LEFT, WIDTH - RIGHT)
+    y = Scale(_decades([value for point in points for value in (point.least, point.most)]), HEIGHT - BOTTOM, TOP)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
         'font-size="13" fill="#222">',
@@ -56,12 +63,12 @@ def draw(title: str, across: str, up: str, curves: Mapping[str, Sequence[Point]]
         _text(LEFT, 22, title, "start", 'font-size="15"'),
         _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, across, "middle"),
     ]
-    for tick in x.ticks():
-        parts.append(_line(x(tick), TOP, x(tick), HEIGHT - BOTTOM))
-        parts.append(_text(x(tick), HEIGHT - BOTTOM + 18, _number(tick), "middle"))
-    for tick in y.ticks():
-        parts.append(_line(LEFT, y(tick), WIDTH - RIGHT, y(tick)))
-        parts.append(_text(LEFT - 8, y(tick) + 4, f"{_number(tick)} {up}", "end"))
+    for mark in x.marks:
+        parts.append(_line(x(mark), TOP, x(mark), HEIGHT - BOTTOM))
+        parts.append(_text(x(mark), HEIGHT - BOTTOM + 18, _number(mark), "middle"))
+    for mark in y.marks:
+        parts.append(_line(LEFT, y(mark), WIDTH - RIGHT, y(mark)))
+        parts.append(_text(LEFT - 8, y(mark) + 4, f"{_number(mark)} {up}", "end"))
     for colour, (name, curve) in zip(COLOURS, curves.items(), strict=False):
         parts += _curve(name, [(x(each.x), y(each.y), y(each.least), y(each.most)) for each in curve], colour)
     return "\n".join([*parts, "</svg>", ""])
