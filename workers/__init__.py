@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .channels import Channel, Conversation, Group
     from .classes import BaseConsumer, ChatConsumer
     from .context import current_layer, set_layer
-    from .decorators import ordered, retry, timeout
+    from .decorators import channel_session, http_session, ordered, retry, timeout
     from .exceptions import (
         ConsumeLater,
         DenyConnection,
@@ -49,7 +49,9 @@ __all__ = [
     "StreamTimeout",
     "Who",
     "Worker",
+    "channel_session",
     "current_layer",
+    "http_session",
     "include",
     "load_routing",
     "ordered",
@@ -67,7 +69,7 @@ __getattr__ = lazily(
         "channels": ("Channel", "Conversation", "Group"),
         "classes": ("BaseConsumer", "ChatConsumer"),
         "context": ("current_layer", "set_layer"),
-        "decorators": ("ordered", "retry", "timeout"),
+        "decorators": ("channel_session", "http_session", "ordered", "retry", "timeout"),
         "exceptions": (
             "ConsumeLater",
             "DenyConnection",

@@ -19,6 +19,7 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from functools import partial
 from inspect import isawaitable
 from types import AsyncGeneratorType, GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -264,6 +265,8 @@ class Consuming:
     def _finish(self, given: Given, held: Held, refusal: Answer | None, answer: Answer | None) -> None:
         batch = held.batch
         said = refusal if refusal is not None else answer if held.answer is None else None
+        if held.sessions:
+            said = self._patiently(partial(held.tell_sessions, said))
         if said is not None or given.mark is not None or given.claim is not None or given.delivery.id is not None:
             batch = batch if batch is not None else self._layer.batch()
             if said is not None:

@@ -6,11 +6,13 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import Any, NoReturn, TypeVar, cast, overload
+from typing import Any, Literal, NoReturn, TypeVar, cast, overload
 
 from .context import running
 from .exceptions import ConsumeLater, EndOfMessage
 from .marks import ORDERED
+from .message import Message
+from .sessions import A_DAY, ChannelSession, Cookie, HttpSession, Session
 
 _GRACE = 5.0  # seconds an async consumer has to end once it was cancelled
 
@@ -128,3 +130,104 @@ def ordered(consumer: C, /) -> C:
 
     setattr(consume, ORDERED, True)
     return cast(C, consume)
+
+
+@overload
+def channel_session(consumer: C, /) -> C: ...
+
+
+@overload
+def channel_session(*, ttl: float = ...) -> Callable[[C], C]: ...
+
+
+def channel_session(consumer: Callable[..., Any] | None = None, /, *, ttl: float = A_DAY) -> Callable[..., Any]:
+    """Give a consumer `message.channel_session`: a dictionary of the connection that the message belongs to.
+
+    It is what the reply channel stands for: a WebSocket, the room of a chat, a UDP peer. What the consumer changes is
+    written when it has ended well, before anything it sent leaves; a failure drops it. Where two consumers change it at
+    the same time, of one key the last to end wins, of different keys nothing is lost; `@ordered` has them come one at a
+    time. It ends with a decorated consumer of `websocket.disconnect`, else when it was not used for its `ttl`.
+
+    Used as `@channel_session` or `@channel_session(ttl=3600)`, on a function or a method of a consumer class.
+
+    Args:
+        ttl: Seconds it lives after it was last written; one that is used is written when half of them have passed.
+    """
+    if consumer is None:
+        return functools.partial(channel_session, ttl=ttl)
+    return _with_session(consumer, "channel_session", lambda message: ChannelSession(message, ttl))
+
+
+@overload
+def http_session(consumer: C, /) -> C: ...
+
+
+@overload
+def http_session(
+    *,
+    ttl: float = ...,
+    cookie: str = ...,
+    path: str = ...,
+    domain: str | None = ...,
+    secure: bool | None = ...,
+    same_site: Literal["Lax", "Strict", "None"] = ...,
+) -> Callable[[C], C]: ...
+
+
+def http_session(
+    consumer: Callable[..., Any] | None = None,
+    /,
+    *,
+    ttl: float = 14 * A_DAY,
+    cookie: str = "session",
+    path: str = "/",
+    domain: str | None = None,
+    secure: bool | None = None,
+    same_site: Literal["Lax", "Strict", "None"] = "Lax",
+) -> Callable[..., Any]:
+    """Give a consumer `message.http_session`: a dictionary of the browser that the message comes from.
+
+    A cookie tells browsers apart. It holds a random id and nothing else, and is set (HttpOnly) by the response of the
+    consumer that first put something into the session; `message.http_session.renew_id()` gives another id, as a login
+    should, and `.end()` removes it all. On a WebSocket the session is that of its handshake: consumers of its other
+    messages have it if the one of `websocket.connect` is decorated, too; a new one cannot begin there.
+
+    It is written, and two consumers share it, as with `@channel_session`.
+
+    Args:
+        ttl: Seconds it lives after it was last written; one that is used is written when half of them have passed.
+        cookie: The cookie's name.
+        path: Under which paths the browser sends it.
+        domain: A domain all of whose hosts get it; None: only the host of the request.
+        secure: Send it by TLS only; None: where the request came by TLS. True behind a proxy that ends TLS.
+        same_site: When it goes along with requests that come from pages of others (RFC 6265bis).
+
+    Raises:
+        ValueError: the name, path or domain cannot stand in a cookie.
+    """
+    if consumer is None:
+        return functools.partial(
+            http_session, ttl=ttl, cookie=cookie, path=path, domain=domain, secure=secure, same_site=same_site
+        )
+    kept = Cookie(cookie, path, domain, secure, same_site)
+    kept.check()
+    return _with_session(consumer, "http_session", lambda message: HttpSession(message, kept, ttl))
+
+
+def _with_session(consumer: Callable[..., Any], name: str, make: Callable[[Message], Session]) -> Callable[..., Any]:
+    """Give a consumer's message a session, and have it written when the consumer has ended."""
+    if isinstance(consumer, type):
+        raise TypeError(f"@{name} stands on functions, and on the methods of a class, not on {consumer.__name__}")
+
+    @functools.wraps(consumer)
+    def consume(*args: Any, **kwargs: Any) -> Any:
+        message = next(one for one in args if isinstance(one, Message))
+        if not hasattr(message, name):
+            session = make(message)
+            setattr(message, name, session)
+            held = running.get()
+            if held is not None:
+                held.sessions += (session,)
+        return consumer(*args, **kwargs)
+
+    return consume

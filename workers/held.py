@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from ..layer import Batch, ChannelFull, LayerUnavailable
 from .exceptions import HeldTooMuch
 from .sending import plain
+from .sessions import with_cookies
 
 if TYPE_CHECKING:
     from ..layer import Layer
     from ..message_formats import Format
     from .flushing import Flusher
+    from .sessions import Session
 
 MOST_SENDS = 1000
 MOST_BYTES = 8 * 1024 * 1024
@@ -26,6 +28,7 @@ class Held:
         due: When the consumer has to be done, on the layer's clock; infinity where it may take its time.
         answer: The first message the consumer sent to the message's reply channel, held or not.
         open: False once the consumer ended: what it left running sends immediately.
+        sessions: What the consumer may change, and is written when it has ended.
     """
 
     __slots__ = (
@@ -39,6 +42,7 @@ class Held:
         "open",
         "reply_format",
         "reply_name",
+        "sessions",
     )
 
     def __init__(self, layer: Layer, reply_name: str | None, reply_format: Format | None, flusher: Flusher) -> None:
@@ -51,6 +55,7 @@ class Held:
         self.letters: list[tuple[str, dict[str, Any]]] = []
         self.open = True
         self.due = float("inf")
+        self.sessions: tuple[Session, ...] = ()
         self._size = 0
 
     def send(self, name: str, content: Mapping[str, Any], options: Mapping[str, Any], trusted: bool) -> None:
@@ -86,6 +91,42 @@ class Held:
         """Remember what was first sent to the message's reply channel: no other answer is given for the consumer."""
         if name == self.reply_name and self.answer is None:
             self.answer = dict(content)
+
+    def dress(self, name: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what is to leave at once, with the cookies of sessions if it is the response that can carry them.
+
+        Args:
+            name: The channel.
+            content: The message.
+        """
+        if not self.sessions or name != self.reply_name or self.answer is not None:
+            return content
+        return with_cookies(content, self.sessions)
+
+    def tell_sessions(self, answer: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """Write what the consumer changed in its sessions, and tell the client of them.
+
+        Args:
+            answer: The answer that is given for the consumer.
+
+        Returns:
+            The answer, with cookies where there are any.
+        """
+        if answer is not None:
+            answer = with_cookies(answer, self.sessions)
+        elif self.batch is not None:
+            calls = self.batch.calls
+            for at, call in enumerate(calls):
+                if Batch.channel_of(call) == self.reply_name:
+                    response = self.batch.message_of(call)
+                    dressed = with_cookies(response, self.sessions)
+                    if dressed is not response:
+                        self.batch.send(str(self.reply_name), dict(dressed), trusted=True)
+                        calls[at] = calls.pop()
+                    break
+        for session in self.sessions:
+            session.save()
+        return answer
 
     def watch(self, seconds: float) -> None:
         """Give the consumer so many seconds from now."""

@@ -14,6 +14,7 @@ from .streams import open_stream
 
 if TYPE_CHECKING:
     from ..layer import Delivery, Layer
+    from .sessions import ChannelSession, HttpSession
 
 _STREAM_TIMEOUT = 60.0
 
@@ -31,9 +32,14 @@ class Message:
     Attributes:
         content: The message's keys, as they came.
         delivery: How it came; None in a message of one's own making.
+        channel_session: What is kept of its connection; where the consumer is decorated with `@channel_session`.
+        http_session: What is kept of its browser; where it is decorated with `@http_session`.
     """
 
-    __slots__ = ("_channel", "_layer", "_streams", "_timeout", "content", "delivery")
+    __slots__ = ("_channel", "_layer", "_streams", "_timeout", "channel_session", "content", "delivery", "http_session")
+
+    channel_session: ChannelSession
+    http_session: HttpSession
 
     def __init__(
         self,
@@ -52,6 +58,11 @@ class Message:
 
     def __repr__(self) -> str:
         return f"<Message on {self._channel}: {', '.join(self.content)}>"
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("channel_session", "http_session"):
+            raise AttributeError(f"a message has no {name} unless its consumer is decorated with @{name}")
+        raise AttributeError(f"a message has no attribute {name!r}")
 
     def __getitem__(self, key: str) -> Any:
         """Return a key's value; a documented key that is absent, or None, gives its default.

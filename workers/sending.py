@@ -42,6 +42,7 @@ def send(
     if held is None or immediately:
         if held is not None:
             held.make_way(name)
+            content = held.dress(name, content)
         to = held.layer if held is not None else layer if layer is not None else current_layer()
         sent = _send_now(to, name, content, form, options)
         if held is not None:
@@ -80,6 +81,8 @@ def stream(name: str, messages: Iterable[Mapping[str, Any]], form: Format | None
     for one in messages:
         if form is not None:
             form.validate(one)
+        if held is not None:
+            one = held.dress(name, one)
         _send_patiently(to, name, one, held)
         if held is not None:
             held.note_answer(name, one)

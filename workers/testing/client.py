@@ -50,6 +50,7 @@ class Client:
         layer: The layer, for `Channel(name, layer=client.layer)` and the like.
         clock: Its time, moved by `advance`.
         worker: The worker; `worker.stats` counts what happened.
+        cookies: What responses set, sent with all later requests and handshakes that bring no cookie of their own.
     """
 
     def __init__(self, routing: Any, **options: Any) -> None:
@@ -60,6 +61,7 @@ class Client:
         # What a body or a full channel would wait for cannot come while a consumer runs in this very thread.
         self.worker = Worker(self.layer, routing, stream_timeout=0)
         self.worker.wait_with(self.clock.advance)
+        self.cookies: dict[str, str] = {}
         self._turns = Turns(self.clock)
         self._ids = map(str, itertools.count(1))
         self._answers: dict[str, deque[dict[str, Any]]] = {}
@@ -103,7 +105,7 @@ class Client:
             "method": method.upper(),
             "path": unquote(path),
             "query_string": query.encode() if isinstance(query, str) else query or inline.encode(),
-            "headers": _headers(headers),
+            "headers": self._headers(headers),
             "body": body[:_CHUNK],
         }
         if len(body) > _CHUNK:
@@ -112,7 +114,10 @@ class Client:
         self.publish("http.request", content, local)
         found = self._await(lambda: _response(answers), _RESPONSE_TIMEOUT)
         self.forget(local)
-        return found or (504, [], b"")
+        if found is None:
+            return 504, [], b""
+        self._keep_cookies(found[1])
+        return found
 
     def websocket(self, path: str, headers: Iterable[Header] = ()) -> WebSocket:
         """Open a WebSocket.
@@ -127,7 +132,7 @@ class Client:
         path, _, query = path.partition("?")
         local = next(self._ids)
         socket = self._sockets[local] = WebSocket(self, local, unquote(path))
-        content = {"path": unquote(path), "query_string": query.encode(), "headers": _headers(headers), "order": 0}
+        content = {"path": unquote(path), "query_string": query.encode(), "headers": self._headers(headers), "order": 0}
         self.publish("websocket.connect", content, local)
         self._await(lambda: socket.accepted or socket.refused, _CONNECT_TIMEOUT)
         if not socket.accepted:
@@ -354,6 +359,23 @@ class Client:
         del message["reply_channel"]
         return message
 
+    def _headers(self, headers: Iterable[Header]) -> list[list[bytes]]:
+        given = [[_bytes(name).lower(), _bytes(value)] for name, value in headers]
+        names = {name for name, _ in given}
+        if self.cookies and b"cookie" not in names:
+            given.append([b"cookie", _bytes("; ".join(f"{name}={value}" for name, value in self.cookies.items()))])
+        return given if b"host" in names else [[b"host", b"localhost"], *given]
+
+    def _keep_cookies(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Keep what a response sets, as a browser does that knows one site; Max-Age=0 removes it (RFC 6265, 5.2.2)."""
+        for header, line in headers:
+            if header.lower() == b"set-cookie":
+                pair, *attributes = line.decode("latin-1").split("; ")
+                name, _, value = pair.partition("=")
+                self.cookies[name] = value
+                if "Max-Age=0" in attributes:
+                    del self.cookies[name]
+
     def _body(self, family: str, body: bytes) -> str:
         """Put a body onto a channel of its own, whole: nobody could go on putting while a consumer reads it."""
         name = self.layer.new_channel(family)
@@ -367,11 +389,6 @@ class Client:
         while (found := self.layer.receive([channel])[1]) is not None:
             taken.append(found)
         return taken
-
-
-def _headers(headers: Iterable[Header]) -> list[list[bytes]]:
-    given = [[_bytes(name).lower(), _bytes(value)] for name, value in headers]
-    return given if any(name == b"host" for name, _ in given) else [[b"host", b"localhost"], *given]
 
 
 def _bytes(text: bytes | str) -> bytes:
