@@ -83,6 +83,7 @@ class Speaker:
         self._most_lines = most_lines
         self._link: Link | None = None
         self._numbers = 0
+        self._must_split = False
         self._pending: OrderedDict[str, _Pending] = OrderedDict()  # by label, the oldest first
 
     def connected(self, link: Link) -> None:
@@ -127,11 +128,14 @@ class Speaker:
         return max(line_length - around, _LEAST_LIMIT)
 
     def split_again(self) -> None:
-        """Split what waits once more: others see us by a longer mask than before."""
-        self._pacer.rewrite(self._refit)
+        """Split what waits once more before any of it leaves: others see us by another mask than before."""
+        self._must_split = True  # once for all that the server said at a time: it may rename us a thousand times
 
     def lines_to_send(self, may_go: Callable[[str], bool]) -> Iterator[bytes]:
         """Yield what the pacer lets go, with the labels that make it known again."""
+        if self._must_split:
+            self._must_split = False
+            self._pacer.rewrite(self._refit)
         for entry, utterance in self._pacer.take(may_go):
             speech = utterance.owner if utterance is not None else None
             yield self._noted(entry, speech) if isinstance(speech, _Speech) else entry

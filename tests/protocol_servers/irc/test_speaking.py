@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from trunkline.protocol_servers.irc.events import Receipt
 from trunkline.protocol_servers.irc.message import parse
+from trunkline.protocol_servers.irc.speaking import Speaker
 
 EPOCH = 1_700_000_000.0
 LABELS = ("batch", "message-tags", "labeled-response", "echo-message")
@@ -76,6 +77,21 @@ def test_before_the_server_showed_our_mask_the_longest_is_taken(driver: Any) -> 
     assert driver.session.limit("#a") == 512 - len(":bot!~bot@our.host PRIVMSG #a :\r\n")
     driver.receive(f":bot!~bot@{'h' * 500} JOIN #b")
     assert driver.session.limit("#a") == 80
+
+
+def test_a_server_that_renames_us_all_the_time_holds_nothing_up(
+    make_driver: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits is split again once for all that came together, not for each name."""
+    driver = make_driver(burst=1)
+    driver.register()
+    for number in range(10):
+        driver.session.say("#a", f"words {number}")
+    fitted = []
+    monkeypatch.setattr(Speaker, "_fitting", lambda self, entry: fitted.append(entry) or [entry])
+    driver.receive(*(f":{'bot' if not number else f'b{number}'}!b@h NICK b{number + 1}" for number in range(100)))
+    assert driver.session.nick == "b100"
+    assert len(fitted) == 9
 
 
 def test_what_waits_is_split_again_when_our_mask_grows(make_driver: Callable[..., Any]) -> None:
