@@ -15,6 +15,7 @@ from .message import Message
 MAX_OPEN = 32
 MAX_LINES = 500
 MAX_BYTES = 64 * 1024
+_CONCAT = "draft/multiline-concat"
 
 
 @dataclass(slots=True)
@@ -83,6 +84,9 @@ class Batches:
         if len(batch.held) >= MAX_LINES or batch.size > MAX_BYTES:
             self._stats["batches_over_limit"] += 1
         elif len(message.params) > 1:
+            if batch.held:  # of which only this is looked at: 8 KB of tags a line would add up
+                tags = {_CONCAT: ""} if _CONCAT in message.tags else {}
+                message = Message(message.command, message.params, tags=tags)
             batch.held.append(message)
         return True
 
@@ -93,7 +97,7 @@ def joined(batch: Batch) -> Message | None:
         return None
     text = ""
     for number, line in enumerate(batch.held):
-        if number and "draft/multiline-concat" not in line.tags:
+        if number and _CONCAT not in line.tags:
             text += "\n"
         text += line.params[-1]
     first = batch.held[0]

@@ -155,6 +155,14 @@ def test_a_message_of_several_lines(driver: Any) -> None:
     assert (heard.text, heard.id) == ("one\ntwo words", "m")
 
 
+def test_tags_of_lines_that_wait_are_not_kept(driver: Any) -> None:
+    driver.register("batch", "message-tags", "draft/multiline=max-bytes=1000")
+    line = "@batch=0;" + ";".join(map(str, range(1000))) + " :joe!j@h PRIVMSG #a :x"
+    driver.receive(":srv BATCH +0 draft/multiline #a", *[line] * 3)
+    _, *others = driver.session._listener.batches._open["0"].held
+    assert [(dict(each.tags), each.source.mask) for each in others] == [({}, "")] * 2
+
+
 def test_batches_are_bounded(driver: Any) -> None:
     driver.register("batch", "message-tags", "draft/multiline=max-bytes=1000")
     driver.receive(":srv BATCH +0 draft/multiline #a")
