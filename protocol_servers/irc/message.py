@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 MAX_PARAMETERS = 64  # real servers send 15; the rest goes into the last one
+_LONGEST_SOURCE = 512  # bytes
 _TO_NOTHING = b"\0\r\n"
 _ESCAPES = {":": ";", "s": " ", "\\": "\\", "r": "\r", "n": "\n"}
 _ESCAPED = str.maketrans({plain: "\\" + letter for letter, plain in _ESCAPES.items()})
@@ -94,7 +95,8 @@ def parse(line: bytes) -> Message | None:
     source = Source()
     if line.startswith(b":"):
         raw_source, _, line = line[1:].partition(b" ")
-        source = parse_source(decode(raw_source))
+        # Those that are longer than any real one are not remembered.
+        source = (parse_source if len(raw_source) <= _LONGEST_SOURCE else parse_source.__wrapped__)(decode(raw_source))
     params = _split(line.lstrip(b" "))
     command = decode(params[0]) if params else ""
     if not command or command.startswith(":"):

@@ -85,6 +85,15 @@ def test_odd_lines(line: bytes, expected: Message | None) -> None:
     assert parse(line) == expected
 
 
+def test_sources_longer_than_any_real_one_are_not_remembered() -> None:
+    parse_source.cache_clear()
+    for length in (100, 8000):
+        message = parse(b":joe!" + b"u" * length + b"@h PRIVMSG #a :hi")
+        assert message is not None
+        assert message.source == Source("joe", "u" * length, "h")
+    assert parse_source.cache_info().currsize == 1
+
+
 def test_parameters_have_a_bound() -> None:
     message = parse(b"X " + b"y " * 4000)
     assert message is not None
