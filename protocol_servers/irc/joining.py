@@ -27,6 +27,7 @@ class _Wanted:
     key: str | None
     backoff: Backoff
     due: float | None = None  # when it is tried again
+    asked: bool = False  # and not answered yet
     since: float | None = None  # when we came in
 
 
@@ -78,19 +79,20 @@ class Joining:
         """There is nothing to join at."""
         self._connected = False
         for wanted in self._wanted.values():
-            wanted.since = None
+            wanted.since, wanted.asked = None, False
 
     def joined(self, name: str) -> None:
         """We are in a room."""
         wanted = self._wanted.get(self.fold(name))
         if wanted is not None:
-            wanted.since, wanted.due = self._clock(), None
+            wanted.since, wanted.due, wanted.asked = self._clock(), None, False
 
     def refused(self, name: str, numeric: str) -> bool | None:
         """We may not come into a room; say whether for good, None where it is none that we were to join."""
         wanted = self._wanted.get(self.fold(name))
-        if wanted is None or wanted.since is not None:
+        if wanted is None or not wanted.asked:
             return None
+        wanted.asked = False
         if numeric in FINAL:
             self.unwant(name)
             return True
@@ -122,7 +124,7 @@ class Joining:
         now = self._clock()
         rooms = [each for each in self._wanted.values() if each.due is not None and each.due <= now]
         for each in rooms:
-            each.due = now + _ANSWER
+            each.due, each.asked = now + _ANSWER, True
         rooms.sort(key=lambda each: each.key is None)  # keys belong to the first rooms of a line
         return [_join(rooms[start : start + _A_LINE]) for start in range(0, len(rooms), _A_LINE)]
 

@@ -262,6 +262,7 @@ def test_a_room_that_cannot_be_is_given_up() -> None:
     joining = Joining(Clock(), Random(1))
     joining.connected(str.lower)
     joining.want("#room")
+    joining.due()
     assert joining.refused("#room", "403") is True
     assert not joining.is_coming("#room")
     joining.joined("#room")
