@@ -80,7 +80,7 @@ class Rooms:
         """Return what is known of whom a message is from, and remember what its source says of a member."""
         known = self._people.get(self._fold(source.nick))
         if known is None:
-            return Person(source.nick, source.user, source.host[:_LONGEST_HOST])
+            return Person(source.nick, source.user[:MAX_NAME], source.host[:_LONGEST_HOST])
         if source.host and (source.user, source.host) != (known.person.user, known.person.host):
             old = known.person
             known.person = Person(old.nick, source.user[:MAX_NAME], source.host[:_LONGEST_HOST], old.account)
@@ -183,7 +183,7 @@ class Rooms:
             symbols = entry[: len(entry) - len(bare)]
             rest, _, host = bare.partition("@")
             nick, _, user = rest.partition("!")
-            self.add(name, Person(nick, user, host[:_LONGEST_HOST]), symbols[:16])
+            self.add(name, self.person(Source(nick, user, host)), symbols[:16])
 
     def change_modes(self, name: str, changes: list[ModeChange]) -> None:
         """Take the modes that members of a room were given or lost."""

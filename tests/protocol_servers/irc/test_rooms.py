@@ -198,6 +198,16 @@ def test_a_refused_room(make_driver: Callable[..., Any]) -> None:
     assert driver.advance(10) == ["JOIN #a"]
 
 
+def test_a_refusal_that_nobody_asked_for_changes_nothing(make_driver: Callable[..., Any]) -> None:
+    driver = make_driver(join=("#a",))
+    driver.register()
+    driver.receive(*[":srv 471 bot #a :full"] * 1000)
+    assert len(driver.events()) == 1  # which the log has a line for
+    assert driver.advance(10) == ["JOIN #a"]
+    driver.receive(":srv 471 bot #a :full")
+    assert len(driver.events()) == 1
+
+
 def test_rooms_that_a_server_invents_are_bounded(driver: Any) -> None:
     driver.register()
     for number in range(MAX_ROOMS + 5):
@@ -215,9 +225,11 @@ def test_people_that_a_server_invents_are_bounded() -> None:
         for start in range(0, 10_000, 500):
             rooms.names(f"#{room}", [f"@nick{number}!u@{'h' * 300}" for number in range(start, start + 500)])
     rooms.names("#0", ["", "@", "x" * 300])
+    rooms.names("#0", [f"nick{number}!{'u' * 8000}@h" for number in range(10)])
+    rooms.add("#0", rooms.person(Source("nick10", "u" * 8000, "h")))
     assert rooms._places == MAX_PLACES
     assert stats["members_over_limit"] == 10 * 10_000 - MAX_PLACES + 3
-    assert all(len(person.host) <= 256 for person in rooms.members("#0"))
+    assert all(len(person.user + person.host) <= 512 for person in rooms.members("#0"))
     assert sys.getsizeof(rooms._people) < 2_000_000
     for room in range(10):
         rooms.leave(f"#{room}")
