@@ -87,8 +87,13 @@ def test_a_server_that_renames_us_all_the_time_holds_nothing_up(
     driver.register()
     for number in range(10):
         driver.session.say("#a", f"words {number}")
-    fitted = []
-    monkeypatch.setattr(Speaker, "_fitting", lambda self, entry: fitted.append(entry) or [entry])
+    fitted: list[bytes] = []
+
+    def fitting(_: Speaker, entry: bytes) -> list[bytes]:
+        fitted.append(entry)
+        return [entry]
+
+    monkeypatch.setattr(Speaker, "_fitting", fitting)
     driver.receive(*(f":{'bot' if not number else f'b{number}'}!b@h NICK b{number + 1}" for number in range(100)))
     assert driver.session.nick == "b100"
     assert len(fitted) == 9
