@@ -59,7 +59,8 @@ class Publisher:
         if isinstance(event, Receipt):
             yield from self._receipt(event)
         elif isinstance(event, Heard):
-            yield "chat.message", self._chat_message(event)
+            if event.kind != "notice":  # which no program may answer (RFC 2812, 3.3.2): so bots never talk in circles
+                yield "chat.message", self._chat_message(event)
         elif isinstance(event, RoomJoined):
             yield "chat.ready", self._place(event.room) | {"capabilities": self._capabilities(event.room)}
         elif isinstance(event, Joined):

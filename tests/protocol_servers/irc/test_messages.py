@@ -80,6 +80,13 @@ def test_what_is_said(bus: Bus) -> None:
     ]
 
 
+@pytest.mark.parametrize("target", ["#Dev", "bot"])
+def test_a_notice_is_nothing_that_a_bot_would_answer(bus: Bus, target: str) -> None:
+    """RFC 2812, 3.3.2: two that answer each other's would never end."""
+    ((channel, message),) = bus.receive(f":ada!a@h NOTICE {target} :!help")
+    assert (channel, message["type"], message["body"]) == ("irc-client.receive", "notice", "!help")
+
+
 def test_what_is_said_to_us_alone(bus: Bus) -> None:
     ((_, message),) = bus.receive(":Eve!a@h PRIVMSG bot :psst", prefix="chat.")
     assert (message["reply_channel"], message["channel"], message["direct"]) == ("irc.reply.net!eve", "Eve", True)
