@@ -121,6 +121,8 @@ def _reloadable(name: str, configuration: Configuration, parent: Parent) -> Rout
     """Import the routing and have its files watched; where it does not import, those that are to blame."""
     from ..operations.reloading import blamed_files, imported_files
 
+    # Python takes bytecode for that of any file of the same second and length: also of one that was saved once more.
+    sys.dont_write_bytecode = True
     try:
         routing = configured.routing_of(configuration)
     except UsageError as error:
