@@ -65,6 +65,8 @@ class Format:
             shared: send it, do not alter it.
         failure: the answer when anything went wrong in the worker.
         unrouted: the answer when no route takes the message; None: it is dropped and counted.
+        denied: the answer to whom a consumer must not serve; where there is none, `unrouted` is.
+        limited: makes the answer to who comes too often, of the seconds until it is not; None: nothing is said.
         busy: the answer while another worker holds the claim.
         together: the channels that a worker listens to as well when a route names this one.
         judged_by: the channel whose routes decide about an unrouted message: where some route of it may match, the
@@ -85,6 +87,8 @@ class Format:
     default: Message | None = None
     failure: Message | None = None
     unrouted: Message | None = None
+    denied: Message | None = None
+    limited: Callable[[float], Message] | None = None
     busy: Message | None = None
     together: tuple[str, ...] = ()
     judged_by: str | None = None
@@ -104,7 +108,8 @@ class Format:
             TypeError: there is an answer, but no reply.
             FormatError: an answer does not fit the reply.
         """
-        for answer in (self.default, self.failure, self.unrouted, self.busy):
+        limited = self.limited(1.0) if self.limited is not None else None
+        for answer in (self.default, self.failure, self.unrouted, self.denied, limited, self.busy):
             if answer is not None:
                 if self.reply is None:
                     raise TypeError(f"{self.name}: has an answer, but no format of replies")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
@@ -151,6 +152,12 @@ def _answer(status: int, text: str) -> Message:
     return {"status": status, "headers": [[b"content-type", b"text/plain; charset=utf-8"]], "content": text.encode()}
 
 
+def _limited(seconds: float) -> Message:
+    answer = _answer(429, "Too Many Requests\n")  # RFC 6585, 4
+    answer["headers"].append([b"retry-after", b"%d" % math.ceil(seconds)])
+    return answer
+
+
 FORMATS = (
     Format(
         "http.request",
@@ -158,6 +165,8 @@ FORMATS = (
         reply=REPLY,
         failure=_answer(500, "Internal Server Error\n"),
         unrouted=_answer(404, "Not Found\n"),
+        denied=_answer(403, "Forbidden\n"),
+        limited=_limited,
         alone=True,
         compose=compose,
     ),

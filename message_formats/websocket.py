@@ -94,6 +94,11 @@ REPLY = Format("websocket reply", record_of(WebsocketReply, at_most_one("text", 
 _CHANNELS = ("websocket.connect", "websocket.receive", "websocket.disconnect")
 _FAILURE: Message = {"close": 1011}
 
+
+def _limited(seconds: float) -> Message:
+    return {"close": 1008}  # it violates a policy (RFC 6455, 7.4.1); before the handshake is answered it refuses
+
+
 FORMATS = (
     Format(
         "websocket.connect",
@@ -102,6 +107,7 @@ FORMATS = (
         default={"accept": True},
         failure=_FAILURE,
         unrouted={"close": True},
+        limited=_limited,
         together=_CHANNELS,
         judged_by="websocket.receive",
         compose=compose,
@@ -111,6 +117,8 @@ FORMATS = (
         record_of(WebsocketReceive, exactly_one("text", "bytes")),
         reply=REPLY,
         failure=_FAILURE,
+        denied={"close": 1008},
+        limited=_limited,
         together=_CHANNELS,
         compose=compose,
     ),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from .lazy import lazily
 
 if TYPE_CHECKING:
+    from .admitting import rate_limit, requires_origin
     from .bot import Bot, CommandError, Who
     from .channels import Channel, Conversation, Group
     from .classes import BaseConsumer, ChatConsumer
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from .exceptions import (
         ConsumeLater,
         DenyConnection,
+        Forbidden,
         HeldTooMuch,
         Reject,
         ResponseLater,
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
         StopConsumer,
         StreamClosed,
         StreamTimeout,
+        TooMany,
     )
     from .loading import load_routing
     from .message import Message
@@ -35,6 +38,7 @@ __all__ = [
     "ConsumeLater",
     "Conversation",
     "DenyConnection",
+    "Forbidden",
     "Group",
     "HeldTooMuch",
     "Include",
@@ -47,6 +51,7 @@ __all__ = [
     "StopConsumer",
     "StreamClosed",
     "StreamTimeout",
+    "TooMany",
     "Who",
     "Worker",
     "channel_session",
@@ -55,6 +60,8 @@ __all__ = [
     "include",
     "load_routing",
     "ordered",
+    "rate_limit",
+    "requires_origin",
     "retry",
     "route",
     "route_class",
@@ -65,6 +72,7 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
+        "admitting": ("rate_limit", "requires_origin"),
         "bot": ("Bot", "CommandError", "Who"),
         "channels": ("Channel", "Conversation", "Group"),
         "classes": ("BaseConsumer", "ChatConsumer"),
@@ -73,6 +81,7 @@ __getattr__ = lazily(
         "exceptions": (
             "ConsumeLater",
             "DenyConnection",
+            "Forbidden",
             "HeldTooMuch",
             "Reject",
             "ResponseLater",
@@ -80,6 +89,7 @@ __getattr__ = lazily(
             "StopConsumer",
             "StreamClosed",
             "StreamTimeout",
+            "TooMany",
         ),
         "loading": ("load_routing",),
         "message": ("Message",),

@@ -3,7 +3,7 @@
     no route ──► unrouted answer, or default where a route of the judging channel may match, or dropped
     consumer ─┬► returned, StopConsumer ──► what it held, then the default answer where it answered nothing
               ├► ResponseLater          ──► what it held
-              ├► DenyConnection, Reject ──► what it held, then the refusal
+              ├► DenyConnection, Reject, TooMany ──► what it held, then the refusal
               ├► ConsumeLater           ──► the same message again, later; in the end a failure
               ├► ignores its @timeout   ──► a failure, by the helper thread; this thread is given up
               └► anything else          ──► a failure: logged, counted, the failure answer, a dead letter
@@ -29,7 +29,16 @@ from ..layer import LayerUnavailable
 from . import delays
 from .claims import RENEW, Claim, Claims
 from .context import running
-from .exceptions import ConsumeLater, DenyConnection, Reject, ResponseLater, StopConsumer, StreamClosed
+from .exceptions import (
+    ConsumeLater,
+    DenyConnection,
+    Forbidden,
+    Reject,
+    ResponseLater,
+    StopConsumer,
+    StreamClosed,
+    TooMany,
+)
 from .flushing import Flusher, Letter, traceback_of
 from .given import TRIES, Again, Given, name_of, shown, text_of
 from .held import Held
@@ -73,8 +82,8 @@ class Consuming:
         ordered: Channels on which servers wait until a message is done.
 
     Attributes:
-        stats: Counts: `messages`, `failures`, `unrouted`, `retried`, `delayed`, `repeats`, `busy`, `abandoned`;
-            `redelivered`, what a durable channel delivered before.
+        stats: Counts: `messages`, `failures`, `unrouted`, `limited`, `retried`, `delayed`, `repeats`, `busy`,
+            `abandoned`; `redelivered`, what a durable channel delivered before.
         abandoned: Whether this thread was given up: it ends when its consumer does.
     """
 
@@ -207,8 +216,14 @@ class Consuming:
             answer = None
             if form is not None and form.sender_repeats:
                 raise
-        except DenyConnection:
-            refusal = self._refusal(given, (form.unrouted or form.failure) if form is not None else None)
+        except DenyConnection as denial:
+            denied = form.denied if form is not None and isinstance(denial, Forbidden) else None
+            refusal = self._refusal(given, denied or ((form.unrouted or form.failure) if form is not None else None))
+        except TooMany as many:
+            self.stats["limited"] += 1
+            answer = None
+            if form is not None and form.limited is not None:
+                refusal = self._refusal(given, form.limited(many.seconds))
         except Reject as reject:
             refusal = self._refusal(given, {"accept": False, "code": reject.code, "text": reject.text})
         except ConsumeLater as later:

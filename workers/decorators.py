@@ -10,7 +10,7 @@ from typing import Any, Literal, NoReturn, TypeVar, cast, overload
 
 from .context import running
 from .exceptions import ConsumeLater, EndOfMessage
-from .marks import ORDERED
+from .marks import ORDERED, message_in
 from .message import Message
 from .sessions import A_DAY, ChannelSession, Cookie, HttpSession, Session
 
@@ -221,7 +221,7 @@ def _with_session(consumer: Callable[..., Any], name: str, make: Callable[[Messa
 
     @functools.wraps(consumer)
     def consume(*args: Any, **kwargs: Any) -> Any:
-        message = next(one for one in args if isinstance(one, Message))
+        message = message_in(args)
         if not hasattr(message, name):
             session = make(message)
             setattr(message, name, session)

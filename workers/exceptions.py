@@ -4,6 +4,8 @@ Exception
 ├── EndOfMessage        raised by a consumer; never logged as an error
 │   ├── ConsumeLater        try the same message again, later; what is held is dropped
 │   ├── DenyConnection      refuse the connection with the protocol's own refusal (WebSocket: 403)
+│   │   └── Forbidden           refuse whom the consumer must not serve (HTTP: 403)
+│   ├── TooMany             refuse who comes too often (HTTP: 429); what is held is sent
 │   ├── StopConsumer        end here as if the consumer had returned
 │   ├── ResponseLater       end here, and send no automatic answer: somebody else answers
 │   └── Reject              refuse a mail, or one of its recipients, with a code and a text
@@ -49,6 +51,22 @@ class ConsumeLater(EndOfMessage):
 
 class DenyConnection(EndOfMessage):
     """Refuse the connection with the answer an unrouted one gets; what is held is sent first."""
+
+
+class Forbidden(DenyConnection):
+    """Refuse whom the consumer must not serve: HTTP 403; where the protocol has no word for it, as DenyConnection."""
+
+
+class TooMany(EndOfMessage):
+    """Refuse who comes too often: HTTP 429, a WebSocket's 1008, email 451 4.7.1; elsewhere nothing is said.
+
+    Args:
+        seconds: After how many it is no longer too often.
+    """
+
+    def __init__(self, seconds: float = 60.0) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
 
 
 class StopConsumer(EndOfMessage):

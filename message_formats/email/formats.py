@@ -169,6 +169,10 @@ _TRY_AGAIN: Message = {"accept": False, "code": 451, "text": "4.3.0 Temporary fa
 _BUSY: Message = {"accept": False, "code": 451, "text": "4.3.0 This mail is being handled, please try again later"}
 
 
+def _limited(seconds: float) -> Message:
+    return {"accept": False, "code": 451, "text": "4.7.1 Too many mails, please try again later"}
+
+
 def _is_temporary(answer: Mapping[str, Any]) -> bool:
     """Tell a 4yz code (RFC 5321 section 4.2.1) from the others."""
     return 400 <= (answer.get("code") or 0) < 500
@@ -186,6 +190,7 @@ FORMATS = (
         default={"accept": True},
         failure=_TRY_AGAIN,
         unrouted=_NO_SUCH_RECIPIENT,
+        limited=_limited,
         judged_by="email.receive",
         alone=True,
         published=False,
@@ -198,6 +203,7 @@ FORMATS = (
         default={"accept": True},
         failure=_TRY_AGAIN,
         unrouted=_NO_SUCH_RECIPIENT,
+        limited=_limited,
         busy=_BUSY,
         together=("email.recipient",),
         alone=True,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ...message_formats.origins import policy_of
 from ..http_core.limits import HttpLimits
-from .websocket.origins import policy_of
 
 
 @dataclass(kw_only=True)

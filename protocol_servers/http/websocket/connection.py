@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from websockets.frames import CloseCode, Opcode
 
+from ....message_formats.origins import policy_of
 from ...base import Connection, Message, Refusal
 from ...http_core import Request, ResponseWriter
 from ...http_core.stream import CLIENT_LEFT
@@ -22,7 +23,6 @@ from ...timers import Timer
 from .frames import Ambiguous, Outgoing, Unfit, plain_frame
 from .handshake import Handshake, Refused
 from .inflow import Inflow
-from .origins import policy_of
 from .reading import MessageProtocol
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from websockets.headers import parse_subprotocol
 from websockets.http11 import Request as HandshakeRequest
 from websockets.http11 import Response
 
+from ....message_formats.origins import OriginPolicy
 from ...http_core import Header, Request, plain
-from .origins import OriginPolicy
 from .reading import MessageProtocol
 
 _DEFLATE = ServerPerMessageDeflateFactory(

@@ -418,6 +418,7 @@ def test_the_table_has_the_documented_keys_and_defaults(tmp_path: Path) -> None:
         "connect_timeout": 10,
         "ping_interval": 20,
         "ping_timeout": 20,
+        "order_timeout": 30,
         "write_limit": 1 << 20,
         "origins": [],
         "access_log": "common",

@@ -1,4 +1,4 @@
-"""Which web pages may open a WebSocket: browsers send the page's origin and leave the decision to us (RFC 6455, 10.2).
+"""Which web pages may come: browsers send a page's origin, and leave the decision to us (RFC 6454; RFC 6455, 10.2).
 
 A WebSocket is not bound by the same-origin policy, yet the browser sends its cookies along. So only pages of the same
 host and port may connect, unless a list says otherwise. A client that sends no Origin is no browser, and has no

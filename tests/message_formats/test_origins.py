@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trunkline.protocol_servers.http.websocket import OriginPolicy
+from trunkline.message_formats.origins import OriginPolicy
 
 
 @pytest.mark.parametrize(
