@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from inspect import isawaitable, iscoroutinefunction
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
 Names = str | Iterable[str]
+
+_ASCII = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Who:
     Args:
         service: "irc", "slack" and so on; this and the others: one name or several.
         network: The configured network or workspace.
-        room: The room as people know it, in any case.
+        room: The room as people know it; A to Z in any case, since any other letter is another room on most networks.
         user_id: The stable id of a person.
 
     Raises:
@@ -37,7 +40,7 @@ class Who:
         for field in fields(self):
             value = getattr(self, field.name)
             if value is not None:
-                fold = str.casefold if field.name == "room" else str
+                fold = _fold if field.name == "room" else str
                 names = (value,) if isinstance(value, str) else value
                 object.__setattr__(self, field.name, frozenset(map(fold, names)))
         if self.network is not None and self.service is None:
@@ -53,7 +56,7 @@ class Who:
                 continue
             if field.name == "room":
                 room = message.get("channel")
-                if message.get("direct") or not isinstance(room, str) or room.casefold() not in wanted:
+                if message.get("direct") or not isinstance(room, str) or _fold(room) not in wanted:
                     return False
             elif message.get(field.name) not in wanted:
                 return False
@@ -86,6 +89,11 @@ class Permission:
         if any(_says(rule, message) for rule in self._deny):
             return False
         return self._allow is None or any(_says(rule, message) for rule in self._allow)
+
+
+def _fold(room: str) -> str:
+    """Fold less than `casefold`, for which "#opſ" is "#ops"."""
+    return room.translate(_ASCII)
 
 
 def _rules(given: Rules) -> tuple[Rule, ...]:
