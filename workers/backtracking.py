@@ -59,4 +59,4 @@ def _many_ways(items: Any) -> bool:
 def _repeats(op: Any, arg: Any) -> bool:
     if op in (ops.BRANCH, ops.SUBPATTERN):
         return any(_many_ways(inside) for inside in _inside(op, arg))
-    return _many(op, arg)
+    return op in _REPEATS and arg[1] > max(arg[0], 1)
