@@ -13,12 +13,11 @@ All answers come from the message's format, so a worker knows no protocol.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from inspect import isawaitable
 from types import AsyncGeneratorType, GeneratorType
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from .. import message_formats
 from ..layer import LayerUnavailable
 from . import delays
+from .awaiting import Awaiting
 from .claims import RENEW, Claim, Claims
 from .context import running
 from .exceptions import (
@@ -56,7 +56,6 @@ T = TypeVar("T")
 
 _NEVER = float("inf")
 _DURABLE_TRIES = 10
-_LEFT_TASKS = 1.0  # seconds for what async consumers left running to be cancelled
 
 Answer = Mapping[str, Any]
 
@@ -107,7 +106,7 @@ class Consuming:
         self._wall = wall
         self._stream_timeout = stream_timeout
         self._ordered = ordered
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._awaiting = Awaiting()
         self._given: Given | None = None
         self._settling = threading.Lock()
         self.abandoned = False
@@ -162,22 +161,8 @@ class Consuming:
 
     def close(self) -> None:
         """Cancel what `async def` consumers left running, and close their loop."""
-        loop, self._loop = self._loop, None
-        if loop is None or self.abandoned:
-            return
-        left = asyncio.all_tasks(loop)
-        ending = loop.create_task(_end(left))
-        for _ in range(len(left) + 1):  # SystemExit of a task ends a run of the loop, once for each task
-            try:
-                loop.run_until_complete(ending)
-                break
-            except BaseException:
-                continue
-        for task in left:
-            error = task.exception() if task.done() and not task.cancelled() else None
-            if error is not None:
-                log.error("what an async consumer left running did not end well", exc_info=error)
-        loop.close()
+        if not self.abandoned:
+            self._awaiting.close()
 
     # the way of a message
 
@@ -237,7 +222,7 @@ class Consuming:
             result = consumer(message, **captures)
             if result is not None:
                 if isawaitable(result):
-                    result = self._await(result)
+                    result = self._awaiting.run(result)
                 if isinstance(result, GeneratorType | AsyncGeneratorType):
                     raise TypeError("a consumer that yields does not run; to stream, reply with an iterable of bytes")
                 if result is not None:
@@ -261,21 +246,6 @@ class Consuming:
             given.settled = True
         if held.due < self._layer.clock():
             raise TimeoutError("the consumer took longer than its timeout")
-
-    def _await(self, awaitable: Awaitable[Any]) -> Any:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-        task = self._loop.create_task(_whole(awaitable))
-        try:
-            while not task.done():
-                try:
-                    self._loop.run_until_complete(task)
-                except SystemExit as error:  # it ends a run of the loop, whichever task raised it
-                    if not task.done() or task.cancelled() or task.exception() is not error:
-                        log.error("what an async consumer left running did not end well", exc_info=error)
-            return task.result()
-        finally:
-            task.cancel()
 
     def _finish(self, given: Given, held: Held, refusal: Answer | None, answer: Answer | None) -> None:
         batch = held.batch
@@ -494,15 +464,3 @@ class Consuming:
 
 class _Abandoned(BaseException):
     """The helper thread gave this thread up; what its consumer did goes nowhere."""
-
-
-async def _end(left: Iterable[asyncio.Task[Any]]) -> None:
-    for task in left:
-        task.cancel()
-    if left:
-        await asyncio.wait(left, timeout=_LEFT_TASKS)
-    await asyncio.get_running_loop().shutdown_asyncgens()
-
-
-async def _whole(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
