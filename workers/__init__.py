@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .loading import load_routing
     from .message import Message
     from .routing import Include, Route, Routing, include, route, route_class
+    from .web_classes import HttpConsumer, JsonWebsocketConsumer, WebsocketConsumer
     from .worker import Worker
 
 __all__ = [
@@ -41,7 +42,9 @@ __all__ = [
     "Forbidden",
     "Group",
     "HeldTooMuch",
+    "HttpConsumer",
     "Include",
+    "JsonWebsocketConsumer",
     "Message",
     "Reject",
     "ResponseLater",
@@ -52,6 +55,7 @@ __all__ = [
     "StreamClosed",
     "StreamTimeout",
     "TooMany",
+    "WebsocketConsumer",
     "Who",
     "Worker",
     "channel_session",
@@ -94,6 +98,7 @@ __getattr__ = lazily(
         "loading": ("load_routing",),
         "message": ("Message",),
         "routing": ("Include", "Route", "Routing", "include", "route", "route_class"),
+        "web_classes": ("HttpConsumer", "JsonWebsocketConsumer", "WebsocketConsumer"),
         "worker": ("Worker",),
     },
 )

@@ -12,5 +12,11 @@ ORDERED = "trunkline_ordered"
 
 
 def message_in(args: Iterable[Any]) -> Message:
-    """Return the message a consumer is called with, be it a function or a method."""
-    return next(one for one in args if isinstance(one, Message))
+    """Return the message a consumer is called with, be it a function or a method of a consumer class."""
+    for one in args:
+        if isinstance(one, Message):
+            return one
+        if isinstance(getattr(one, "message", None), Message):
+            found: Message = one.message
+            return found
+    raise TypeError("a decorated consumer is called with a message, or is a method of a consumer class")
