@@ -242,3 +242,24 @@ def test_the_tutorial_server_keeps_its_promise() -> None:
     assert len(Path(udp.__file__).read_text().splitlines()) < 60
     limits = {field.name: field.metadata for field in dataclasses.fields(UdpSettings)}
     assert limits["answer_timeout"]["min"] > 0
+
+
+def test_one_datagram_of_a_peer_at_a_time_where_workers_ask_for_it(start: Callable[..., UdpServer]) -> None:
+    with MemoryLayer() as layer:
+        layer.announce("worker.1", {"channels": {"udp.receive": True}})
+        server = start(layer)
+        with client(server) as first, client(server) as second:
+            for number in (b"1", b"2", b"3"):
+                first.send(number)
+            (one,) = layer.receive_batch(["udp.receive"], 10, PATIENCE)
+            second.send(b"other")
+            (other,) = layer.receive_batch(["udp.receive"], 10, PATIENCE)
+            assert [one.message["data"], other.message["data"]] == [b"1", b"other"]
+            for number in (b"2", b"3"):
+                layer.send(one.message["reply_channel"], {"done": True})
+                (found,) = layer.receive_batch(["udp.receive"], 10, PATIENCE)
+                assert found.message["data"] == number
+            for delivery in (one, other):
+                layer.send(delivery.message["reply_channel"], {"done": True})
+            until(lambda: len(server.turns) == 0)
+    assert not server.stats["unfit_messages"]

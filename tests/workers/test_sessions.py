@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from trunkline.workers import (
     DenyConnection,
     Message,
     Reject,
+    Worker,
     channel_session,
     http_session,
     route,
@@ -484,3 +486,23 @@ def test_no_cookie_is_lost_with_an_outage(monkeypatch: pytest.MonkeyPatch, bench
     (answer,) = made.replies()
     assert len(told(answer["headers"])) == 1
     assert len(tries) == 2
+
+
+def test_threads_that_change_one_session_lose_none_of_each_others_keys() -> None:
+    """Four workers at once, forty messages of one connection, each with a key of its own; one worker begins it."""
+
+    @channel_session
+    def consume(message: Any) -> None:
+        message.channel_session[message["key"]] = True
+
+    with MemoryLayer() as layer:
+        for number in range(40):
+            layer.send("a", {"reply_channel": "http.reply.test!1", "key": str(number)})
+        workers = [Worker(layer, [route("a", consume)], prefetch=1, max_messages=10) for _ in range(4)]
+        threads = [threading.Thread(target=worker.run) for worker in workers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(layer.get_state(KEY)[0]["data"], key=int) == [str(number) for number in range(40)]
+        assert sum(worker.stats["failures"] for worker in workers) == 0
