@@ -1,6 +1,6 @@
 """Lines of IRC rooms through Redis to one worker: how late they are; and what a further network costs.
 
-    python benchmarks/irc_lines.py [--rounds 5] [--seconds 10] [--rooms 200] [--rate 1000] [--networks 20]
+    python benchmarks/irc_lines.py [--rounds 5] [--seconds 10] [--rooms 200] [--rate 1000] [--networks 50]
 
 lines      a scripted IRC server says `rate` lines a second, spread over the rooms; the lag of a line is from before the
            server writes it until a consumer of `chat.message` has it. "last fifth" is the median lag of the last fifth
@@ -156,7 +156,7 @@ def measure_networks(networks: int) -> Round:
 
 
 def resident(networks: int) -> float:
-    """Return the memory, in MB, that only the server process has, once all its networks are connected."""
+    """Return the memory, in MB, of the server process, once all its networks are connected."""
     with serve(networks, 1, 0, 0) as (processes, _):
         time.sleep(WARM)
         return processes["server"].memory() / 1e6
@@ -166,7 +166,7 @@ def main() -> None:
     parser = arguments(__doc__, seconds=10.0)
     parser.add_argument("--rooms", type=int, default=200)
     parser.add_argument("--rate", type=int, default=1000, help="lines a second")
-    parser.add_argument("--networks", type=int, default=20)
+    parser.add_argument("--networks", type=int, default=50)
     parser.add_argument("--talk", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.talk:

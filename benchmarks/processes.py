@@ -153,11 +153,11 @@ class Running:
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> int:
-        """Return the bytes of memory that the process and its children share with nobody else."""
+        """Return the bytes of memory that the process and its children have written to, and share with nobody."""
         found = 0
         for pid in _family(self._process.pid):
             lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-            found += sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+            found += sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty:"))
         return 1024 * found
 
     def wakes(self) -> dict[int, int]:
