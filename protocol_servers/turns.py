@@ -73,7 +73,7 @@ class Turns:
             then: Called once with the layer's word on it; in its turn, not before it is done or given up.
             expiry: As of `Inbox.send`.
             bounded: Refuse it with `ChannelFull` where 64 messages or 1 MiB wait already, for protocols that cannot
-                stop reading; others stop by themselves, since they are told of no outcome.
+                stop reading; others see by the outcomes that are missing how much waits, and stop by themselves.
         """
         inbox = self._server.inbox
         ordered = inbox.listening().get(channel)

@@ -118,7 +118,8 @@ def ordered(consumer: C, /) -> C:
     whole channel is, and `websocket.connect`, `.receive` and `.disconnect` are one. Other connections are not waited
     for. A consumer that takes longer than the server's `order_timeout` (30 s) loses its place: the next follows.
 
-    Used on a function, on a method of a consumer class, or on the class.
+    It is for WebSockets and UDP, and any server that publishes by the common base; a request or a mail is a connection
+    of its own. Used on a function, on a method of a consumer class, or on the class.
     """
     if isinstance(consumer, type):
         setattr(consumer, ORDERED, True)
