@@ -109,7 +109,7 @@ class Listener:
                 link.see_own(message.source)
                 self._own_came_back(target, id, message)
             return
-        person = self._person(message)
+        person = self._person(message, replayed=place is not None)
         if self._ignored.fullmatch(person.mask):
             link.stats["ignored"] += 1
             return
@@ -142,13 +142,14 @@ class Listener:
         elif not self._link.has("labeled-response"):
             self._speaker.echoed(target, id)
 
-    def _person(self, message: Message) -> Person:
+    def _person(self, message: Message, *, replayed: bool) -> Person:
         link = self._link
         person = link.rooms.person(message.source)
         if link.has("account-tag"):
             return replace(person, account=account_of(message.tags.get("account", "")))
-        if not (link.has("account-notify") and link.has("extended-join")):
-            return replace(person, account=None)  # nobody would tell us when it changes
+        # Whoever had the nick then need not be who has it now; and nobody may tell us when the account changes.
+        if replayed or not (link.has("account-notify") and link.has("extended-join")):
+            return replace(person, account=None)
         return person
 
     def _time(self, message: Message) -> tuple[float, str]:

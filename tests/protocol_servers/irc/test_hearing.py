@@ -220,6 +220,20 @@ def test_a_gap_is_filled_once(make_driver: Callable[..., Any]) -> None:
     assert driver.session.marks()["#a"] == Mark(stamp(8), "m8")
 
 
+@pytest.mark.parametrize(("caps", "account"), [((), None), (("account-tag",), "mallory")])
+def test_who_had_the_nick_then_is_not_who_has_it_now(
+    make_driver: Callable[..., Any], caps: tuple[str, ...], account: str | None
+) -> None:
+    driver = make_driver(join=("#a",))
+    driver.register(*HISTORY, "extended-join", "account-notify", *caps)
+    driver.enter("#a")
+    driver.receive(":joe!j@h JOIN #a joes-account :Joe")
+    said = line(1).replace("@", "@account=mallory;", 1)
+    driver.receive(*batch("x", "#a", said))
+    (heard,) = driver.only(Heard)
+    assert (heard.replayed, heard.person.account) == (True, account)
+
+
 def test_the_next_process_goes_on(make_driver: Callable[..., Any]) -> None:
     marks = {"#a": Mark(stamp(2), "m2"), "joe": Mark(stamp(1), "m1")}
     driver = make_driver(join=("#a",), burst=100, marks=marks)
