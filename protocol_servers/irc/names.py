@@ -44,6 +44,11 @@ def is_target(name: str) -> bool:
     return is_word(name) and not name.startswith((":", "$")) and "," not in name and "\a" not in name
 
 
+def may_be_joined(name: str) -> bool:
+    """Say whether ``name`` is one room to a server; "JOIN 0" would leave them all (RFC 2812 section 3.2.1)."""
+    return is_target(name) and name != "0"
+
+
 def account_of(name: str) -> str | None:
     """Return an account's name as a server gave it; None for none ("*"), and for what looks like a mask."""
     return name if is_word(name) and name != "*" and "!" not in name else None

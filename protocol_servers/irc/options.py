@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .names import is_target
+from .names import is_target, may_be_joined
 from .registration import Identity
 
 
@@ -50,7 +50,7 @@ class Options:
         """
         for each in self.join:
             room, space, key = each.partition(" ")
-            if not is_target(room) or (space and not is_target(key)):
+            if not may_be_joined(room) or (space and not is_target(key)):
                 raise ValueError(f"join: {each!r} is no room, or room and key")
         if not self.version.isprintable():
             raise ValueError(f"version: {self.version!r} is not one printable line")

@@ -28,7 +28,7 @@ from .keepalive import KeepAlive
 from .lines import LineReader
 from .link import Link
 from .message import Message, encode, parse
-from .names import is_target
+from .names import is_target, may_be_joined
 from .numerics import numeric_name
 from .options import Options
 from .pacing import Pacer, Utterance
@@ -308,7 +308,7 @@ class Session:
         Raises:
             ValueError: That is no room.
         """
-        if not is_target(room) or (key is not None and not is_target(key)):
+        if not may_be_joined(room) or (key is not None and not is_target(key)):
             raise ValueError(f"{room[:100]!r}: no room can be called that, or have such a key")
         self._joining.want(room, key)
         if self._ready:

@@ -133,6 +133,7 @@ def test_commands(make_driver: Callable[..., Any]) -> None:
         lambda session: session.command("PRIV MSG", "x"),
         lambda session: session.command("KICK", "", "x"),
         lambda session: session.join("#a,#b"),
+        lambda session: session.join("0"),
         lambda session: session.join("#a", "k y"),
         lambda session: session.part("#a b"),
         lambda session: session.change_nick("a b"),
@@ -189,7 +190,8 @@ def test_what_one_server_said_is_forgotten_on_the_next(driver: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"join": ("#a b c",)}, {"join": ("#a\r\nQUIT",)}, {"join": ("",)}, {"version": "a\r\nQUIT"}]
+    "options",
+    [{"join": ("#a b c",)}, {"join": ("#a\r\nQUIT",)}, {"join": ("",)}, {"join": ("0",)}, {"version": "a\r\nQUIT"}],
 )
 def test_options_that_cannot_be_said(make_driver: Callable[..., Any], options: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
