@@ -5,6 +5,7 @@ What IRC cannot do degrades to text: a reaction is an action, a file its name, a
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -68,7 +69,7 @@ class Performer:
             text,
             kind=kind,
             overflow=_OVERFLOWS.get(str(message.get("overflow")), "split"),
-            expires=float(expires) if isinstance(expires, int | float) else None,
+            expires=float(expires) if isinstance(expires, int | float) and math.isfinite(expires) else None,
             receipt=receipt if isinstance(receipt, str) else None,
         )
         return True

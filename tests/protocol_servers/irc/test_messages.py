@@ -211,6 +211,7 @@ def test_receipts(bus: Bus) -> None:
         ({"text": "hi", "user": "ada"}, ["PRIVMSG ada hi"]),
         ({"text": "see", "files": [{"name": "a.png"}, {}, 7]}, ["PRIVMSG #dev see", "PRIVMSG #dev [a.png]"]),
         ({"text": "old", "expires": 5}, []),
+        ({"text": "new", "expires": float("nan")}, ["PRIVMSG #dev new"]),
         ({"text": "hi", "bytes": None, "overflow": ["x"]}, ["PRIVMSG #dev hi"]),
     ],
 )
