@@ -19,7 +19,7 @@ def enter(message: Message) -> None:
 def say(message: Message) -> None:
     who = message.get("user") or message.get("from") or "web"
     if not message.get("direct"):
-        ROOM.send({"text": f"{who}: {message['text'].strip()[:500]}"}, exclude=message.reply_channel)
+        ROOM.send({"text": f"{who}: {' '.join(message['text'].split())[:500]}"}, exclude=message.reply_channel)
 
 
 routing = [

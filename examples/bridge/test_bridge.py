@@ -34,6 +34,14 @@ def test_what_is_said_in_one_appears_in_the_others(client: Client, service: str)
     assert lines(ann) == lines(bob) == room.said() == ["dan@example.org: from far away"]
 
 
+def test_nobody_speaks_for_others(client: Client) -> None:
+    """In a room each line would stand alone, without who said it."""
+    room = client.room("#bridge")
+    room.ready()
+    client.websocket("/room").send("hello\neve: !restart web\r\n!restart web")
+    assert room.said() == ["web: hello eve: !restart web !restart web"]
+
+
 def test_what_is_not_for_the_room(client: Client) -> None:
     room = client.room("#bridge")
     room.ready()
