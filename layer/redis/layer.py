@@ -84,7 +84,8 @@ class RedisLayer(Layer):
         **options: Any,
     ) -> None:
         if not prefix or len(prefix) > _MAX_PREFIX or any(sign in "{}: " or not sign.isprintable() for sign in prefix):
-            raise ValueError(f"prefix must be 1 to {_MAX_PREFIX} characters without braces, colons and spaces, not {prefix!r}")
+            must = f"prefix must be 1 to {_MAX_PREFIX} characters without braces, colons and spaces"
+            raise ValueError(f"{must}, not {prefix!r}")
         topology = read_topology(
             url,
             prefix,
