@@ -1,6 +1,7 @@
 """HTTP/1.0 and 1.1 for every server that speaks it: a strict parser, a response writer, and the connection around them.
 
 `RequestReader` and `ResponseWriter` do no I/O. `HttpFactory` serves them on Twisted transports to an `HttpHandler`.
+`hooks` stands on it for paths that other services post to.
 """
 
 from __future__ import annotations
