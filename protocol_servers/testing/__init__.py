@@ -1,6 +1,7 @@
-"""What tests need: the reactor in a thread, a transport in memory, a layer that records, an IRC network in memory.
+"""What tests need: the reactor in a thread, a transport in memory, a layer that records, an IRC network, a Slack.
 
-`IrcNetwork` is for the tests of consumers, the others are for those of protocol servers.
+`IrcNetwork` is for the tests of consumers, `SlackService` for those of whatever speaks with Slack, the others are for
+those of protocol servers.
 """
 
 from __future__ import annotations
@@ -15,14 +16,30 @@ from .stub_layer import Sent, StubInbox, StubLayer
 if TYPE_CHECKING:
     from .irc_network import IrcNetwork
     from .irc_realm import IrcRealm
+    from .slack import SlackService, SlackWorkspace
 
-__all__ = ["IrcNetwork", "IrcRealm", "MemoryTransport", "ReactorThread", "Sent", "StubInbox", "StubLayer"]
+__all__ = [
+    "IrcNetwork",
+    "IrcRealm",
+    "MemoryTransport",
+    "ReactorThread",
+    "Sent",
+    "SlackService",
+    "SlackWorkspace",
+    "StubInbox",
+    "StubLayer",
+]
 
-_IRC = {"IrcNetwork": "irc_network", "IrcRealm": "irc_realm"}
+_WITH_EXTRAS = {
+    "IrcNetwork": "irc_network",
+    "IrcRealm": "irc_realm",
+    "SlackService": "slack",
+    "SlackWorkspace": "slack",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import IRC's only where it is used: it needs the extra `irc`."""
-    if name not in _IRC:
+    """Import IRC's and Slack's only where they are used: they need the extras `irc` and `slack`."""
+    if name not in _WITH_EXTRAS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_IRC[name]}", __name__), name)
+    return getattr(importlib.import_module(f".{_WITH_EXTRAS[name]}", __name__), name)
