@@ -2,8 +2,9 @@
 
 A server describes its settings as a dataclass; this module fills it from what a file, the environment and flags
 gave. It knows types, not servers: `str`, `int`, `float`, `bool`, `Literal`, `list`, `tuple[T, ...]`, `dict[str, T]`,
-`T | None`, other unions, and dataclasses inside. A field's metadata may hold `min` and `max` (both inclusive) for
-numbers; what spans several keys belongs into the dataclass' `__post_init__`, as a ValueError.
+`Secret` (never the text itself in a file), `T | None`, other unions, and dataclasses inside. A field's metadata may
+hold `min` and `max` (both inclusive) for numbers; what spans several keys belongs into the dataclass' `__post_init__`,
+as a ValueError.
 
 A field of type `dict[str, T]` whose metadata holds `tables`, such as {"tables": "NETWORK"}, takes all keys that are no
 other field's: `[irc.libera]` becomes an entry of it.
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from .errors import SettingsError
+from .secret import Secret
 
 T = TypeVar("T")
 
@@ -124,6 +126,8 @@ class TableReader:
             return made
         if kind is str:
             return self._convert_text(given)
+        if kind is Secret:
+            return self._convert_secret(given)
         return _convert_plain(given, kind)
 
     def _convert_union(self, given: Given, options: tuple[Any, ...]) -> Any:
@@ -158,6 +162,15 @@ class TableReader:
         if "env" in value:
             return self._secret_from_environment(given.where, value["env"])
         return self._secret_from_file(given.where, value["file"])
+
+    def _convert_secret(self, given: Given) -> Secret:
+        if isinstance(given.value, str) and not given.text:
+            raise _Wrong(given.where, f"expected {_SECRET_FORMS}: a secret does not stand in the file itself")
+        text = self._convert_text(given).strip()
+        if not text:
+            raise _Wrong(given.where, "is empty")
+        from_file = isinstance(given.value, dict) and "file" in given.value
+        return Secret(text, self._folder / given.value["file"] if from_file else None)
 
     def _secret_from_environment(self, where: str, name: str) -> str:
         try:
