@@ -10,22 +10,23 @@ import secrets
 import threading
 from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
-from . import names
+from . import blobs, names
 from .batch import Batch
 from .calls import Call, Calls
 from .delivery import Delivery
 from .errors import ChannelFull, LayerError, LayerUnavailable, MessageTooLarge
 from .inbox import Callbacks, Inbox, InboxItem
 from .membership import Membership
-from .options import Options
+from .options import VISIBILITY, Options
 from .packing import unpack
 from .reader import Reader
 
 BLOCK = 5.0  # seconds a blocking receive waits at most
+_PAGE = 20  # messages of a durable channel that are looked at together
 UNREADABLE_PAUSE = 5.0  # seconds until somebody with other keys may try to read a durable message
 
 log = logging.getLogger("trunkline.layer")
@@ -46,7 +47,7 @@ class Layer(ABC):
 
     extensions = [
         "groups", "flush", "statistics", "delay", "once", "state", "inbox", "listeners", "peek", "dead_letters",
-        "durable",
+        "durable", "blobs",
     ]  # fmt: skip
     ChannelFull = ChannelFull
     MessageTooLarge = MessageTooLarge
@@ -104,6 +105,34 @@ class Layer(ABC):
         except LayerUnavailable as error:
             raise LayerUnavailable(str(error)) from None  # what it was asked for is not in doubt: it was not sent yet
 
+    def is_durable(self, channel: str, *, anew: bool = False) -> bool:
+        """Tell whether a channel is durable.
+
+        Args:
+            anew: Where it is not known to be, ask the others once more, who may have said so since.
+
+        Raises:
+            LayerUnavailable: The layer is out of reach.
+        """
+        queue = self._calls.queue(channel)
+        if anew and not self._calls.limits.durability(queue):
+            self._calls.limits.adopt(self._call(("agree", (self.options.durable_patterns,))))
+        return bool(self._calls.limits.durability(queue))
+
+    def ask_durable(self, channel: str) -> bool:
+        """Have a channel be durable for all who use the layer, unless somebody said whether it is.
+
+        Returns:
+            Whether it is.
+
+        Raises:
+            LayerUnavailable: The layer is out of reach.
+        """
+        limits = self._calls.limits
+        if not self.is_durable(channel, anew=True) and limits.durability(channel) is None:
+            limits.adopt(self._call(("agree", (self.options.durable_patterns | {channel: VISIBILITY},))))
+        return bool(limits.durability(channel))
+
     # sending
 
     def send(
@@ -116,6 +145,7 @@ class Layer(ABC):
         key: str | None = None,
         once: str | None = None,
         window: float = 600,
+        blobs: Iterable[str] = (),
     ) -> bool:
         """Send a message; never blocks.
 
@@ -127,6 +157,8 @@ class Layer(ABC):
             key: Replaces a message with the same key that is still delayed.
             once: Send only if nothing with this was sent to this channel within `window` seconds.
             window: Seconds `once` is remembered.
+            blobs: Keys of blobs that the message holds on a durable channel, beside those that it names in a
+                `body_key`, anywhere in it: they are kept until it is acknowledged, or gone otherwise.
 
         Returns:
             False if `once` was seen, else True.
@@ -135,9 +167,10 @@ class Layer(ABC):
             ChannelFull: There is no room; nothing was sent, marked or replaced.
             MessageTooLarge: The packed message is over `max_size`.
             LayerUnavailable: The layer is closed or out of reach.
+            LayerError: A blob is gone that it would hold; nothing was sent, marked or replaced.
             TypeError: The name breaks the rules, or the message cannot travel; the text says what and where.
         """
-        call = self._calls.put(channel, message, expiry, delay, key, once, window)
+        call = self._calls.put(channel, message, expiry, delay, key, once, window, blobs=blobs)
         return True if call is None else bool(self._call(call))
 
     def cancel(self, channel: str, key: str) -> bool:
@@ -147,6 +180,74 @@ class Layer(ABC):
     def batch(self) -> Batch:
         """Return an empty batch of operations."""
         return Batch(self)
+
+    # blobs
+
+    def new_blob(self, channel: str | None = None) -> blobs.BlobKey:
+        """Return the key of a blob to be written. It is made here; nobody is asked.
+
+        Args:
+            channel: Where the message that names it will be sent: an engine with several places keeps it there.
+
+        Raises:
+            TypeError: The channel's name breaks the rules.
+        """
+        if channel is not None:
+            self._calls.name(channel)
+        return blobs.new_key()
+
+    def append_blob(self, key: str, chunk: bytes) -> int:
+        """Append to a blob, which is kept for an hour from now, and as long as a message holds it.
+
+        Args:
+            key: As `new_blob` made it.
+            chunk: 64 KiB; less, or nothing, only at the end.
+
+        Returns:
+            Bytes in it now.
+
+        Raises:
+            ChannelFull: The blobs of this layer take `blob_capacity` bytes.
+            LayerUnavailable: The layer is closed or out of reach; it does no harm to append the same once more.
+            LayerError: The blob is gone: nobody held it for an hour, or it was dropped.
+            TypeError: This is no key, no chunk, or one behind the last.
+        """
+        at = getattr(key, "appended", 0)
+        size = int(self._call(self._calls.append_blob(key, at, chunk)))
+        if isinstance(key, blobs.BlobKey):
+            key.appended = at + len(chunk)
+        return size
+
+    def read_blob(self, key: str, index: int) -> bytes | None:
+        """Return a chunk of a blob.
+
+        Args:
+            key: The blob's.
+            index: Which chunk, from 0 on; all but the last have 64 KiB.
+
+        Returns:
+            The chunk; None past the end, and where there is no such blob.
+
+        Raises:
+            LayerError: None of the encryption keys opens it.
+        """
+        chunk: bytes | None = self._call(self._calls.read_blob(key, index))
+        cipher = self._calls.cipher
+        if chunk is None or cipher is None:
+            return chunk
+        try:
+            return cipher.decrypt(chunk)
+        except ValueError as error:
+            raise LayerError(f"{key} cannot be read: {error}") from None
+
+    def blob_size(self, key: str) -> int | None:
+        """Return the bytes in a blob; None if there is none of this key."""
+        size = self._call(self._calls.blob_size(key))
+        return None if size is None else int(size)
+
+    def drop_blob(self, key: str) -> bool:
+        """Drop a blob that no message holds; False if one does, or there is none of this key."""
+        return bool(self._call(self._calls.drop_blob(key)))
 
     # receiving
 
@@ -207,6 +308,36 @@ class Layer(ABC):
     def purge(self, channel: str) -> int:
         """Drop all messages of a channel, delayed ones too; return how many there were."""
         return int(self._call(("purge", (self._calls.queue(channel),))))
+
+    def kept(self, channel: str) -> Iterator[dict[str, Any]]:
+        """Return all that a durable channel holds, leaving it there; of another channel nothing.
+
+        Yields:
+            Dicts of id; message; tries, how often it was delivered; age, seconds since it was sent; state, "waiting",
+            "taken" or "later"; and wait, seconds until it can be taken, or is taken for lost.
+        """
+        queue, after = self._calls.queue(channel), ""
+        while True:
+            page = self._call(("kept", (queue, after, _PAGE)))
+            for id, body, tries, age, state, wait in page:
+                after = id
+                with suppress(ValueError):  # what no key opens
+                    message = self._calls.open(body)
+                    yield {"id": id, "message": message, "tries": tries, "age": age, "state": state, "wait": wait}
+            if not page:
+                return
+
+    def hasten(self, channel: str, id: str) -> bool:
+        """Have a message of a durable channel that is delivered later, be delivered now.
+
+        Returns:
+            False if there is none of this id, or it does not wait for its time.
+        """
+        return bool(self._call(("hasten", (self._calls.queue(channel), *self._calls.dead_letter_of(id)[1]))))
+
+    def discard(self, channel: str, id: str) -> bool:
+        """Drop a message of a durable channel, whoever has it; False if there is none of this id."""
+        return bool(self._call(("discard", (self._calls.queue(channel), *self._calls.dead_letter_of(id)[1]))))
 
     def _opened(self, deliveries: list[Delivery]) -> list[Delivery]:
         """Decrypt what was taken. What no key opens is dropped, or left to others where the channel is durable."""
@@ -323,7 +454,7 @@ class Layer(ABC):
     def dead_letter(
         self, channel: str, message: dict[str, Any], *, reason: str, traceback: str = "", tries: int = 1
     ) -> str:
-        """Keep a message that nobody will repeat; return its id.
+        """Keep a message that nobody will repeat, with the blobs that it names; return its id.
 
         Args:
             channel: Where it was sent to.
@@ -360,11 +491,11 @@ class Layer(ABC):
         if letter is None:
             return False
         self.send(letter["channel"], letter["message"], once=f"dead letter {id}"[:255])
-        self.dead_letter_drop(id)
+        self._call(self._calls.dead_letter_drop(id, keep_blobs=True))  # on a plain channel nobody holds them
         return True
 
     def dead_letter_drop(self, id: str) -> bool:
-        """Drop a dead letter; False if there is none of this id."""
+        """Drop a dead letter, and what blobs only it holds; False if there is none of this id."""
         return bool(self._call(self._calls.dead_letter_drop(id)))
 
     def _letter(self, fields: Sequence[Any]) -> dict[str, Any]:
@@ -373,7 +504,10 @@ class Layer(ABC):
         return letter | {"message": self._calls.open(letter["message"])}
 
     def global_statistics(self) -> dict[str, Any]:
-        """Return messages_count, messages_pending, messages_max_age, channel_full_count and rates, of all channels."""
+        """Return messages_count, messages_pending, messages_max_age, channel_full_count and rates, of all channels.
+
+        Beside them stand what was dropped, blobs_count and blobs_bytes.
+        """
         return dict(self._call(("statistics", ())))
 
     def channel_statistics(self, channel: str) -> dict[str, Any]:
@@ -392,7 +526,7 @@ class Layer(ABC):
         return []
 
     def flush(self) -> None:
-        """Drop all messages, groups, state and dead letters. Leases and announcements stay."""
+        """Drop all messages, groups, state, dead letters and blobs. Leases and announcements stay."""
         self._call(("flush", ()))
 
     def __enter__(self) -> Self:

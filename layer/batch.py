@@ -74,13 +74,14 @@ class Batch:
         once: str | None = None,
         window: float = 600,
         trusted: bool = False,
+        blobs: Iterable[str] = (),
     ) -> None:
         """Add a `Layer.send`.
 
         Args:
             trusted: The message is known to be one that may travel, so that nobody looks at it once more.
         """
-        call = self._checked.put(channel, message, expiry, delay, key, once, window, trusted=trusted)
+        call = self._checked.put(channel, message, expiry, delay, key, once, window, trusted=trusted, blobs=blobs)
         self.calls.append((call, True))
 
     def send_group(self, group: str, message: dict[str, Any], exclude: str | Iterable[str] | None = None) -> None:

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from . import blobs as _blobs
 from . import names
 from .delivery import Delivery
 from .encryption import Cipher
@@ -17,6 +18,7 @@ from .errors import LayerUnavailable, MessageTooLarge
 from .limits import Address, Limits
 from .options import Options
 from .packing import pack, pack_message, pack_trusted, unpack
+from .store.blobs import CHUNK
 from .store.element import Element
 from .store.letters import TRACEBACK
 
@@ -28,7 +30,8 @@ _REPEATABLE = frozenset(
         "get_state", "delete_state", "group_members", "snapshot", "peek", "channel_statistics", "statistics",
         "channels", "listeners", "dead_letters", "announce", "lease", "restore", "renew", "release", "flush",
         "group_add", "group_discard", "promote", "agree", "ack", "nack", "extend", "put_back_durable",
-        "dead_letter_of", "dead_letter_drop",
+        "dead_letter_of", "dead_letter_drop", "kept", "hasten", "discard",
+        "append_blob", "read_blob", "blob_size", "drop_blob",
     )
 )  # fmt: skip
 
@@ -71,6 +74,7 @@ class Calls:
         credit: str | None = None,
         last: bool = False,
         trusted: bool = False,
+        blobs: Iterable[str] = (),
     ) -> Call | None:
         """Make the call of a send; None if it is lost on purpose.
 
@@ -78,11 +82,13 @@ class Calls:
             credit: The channel of an inbox that is told as chunks are taken.
             last: Ignores capacity.
             trusted: The message need not be looked at: this program made it.
+            blobs: What it holds on a durable channel, beside those that it names.
         """
         address, local = self._find(channel)
         body = pack_trusted(message) if trusted else pack_message(message)
         if len(body) > self._max_size:
             raise self._too_large(body, channel)
+        held = self._holds(message, body, blobs) if address.visibility or blobs else ()
         if self.cipher is not None:
             body = self.cipher.encrypt(body)
         queue, capacity, max_bytes, seconds, visibility = address
@@ -100,7 +106,7 @@ class Calls:
             _seconds("window", window)
         if visibility:
             return "put_durable", (
-                queue, local, body, seconds, capacity, max_bytes, delay, key, once, window, visibility,
+                queue, local, body, seconds, capacity, max_bytes, delay, key, once, window, visibility, held,
             )  # fmt: skip
         return "put", (queue, local, body, seconds, capacity, max_bytes, delay, key, once, window, credit, last)
 
@@ -180,17 +186,52 @@ class Calls:
 
     def dead_letter(self, channel: str, message: dict[str, Any], reason: str, traceback: str, tries: int) -> Call:
         """Make the call that keeps a dead letter; only the end of a long traceback is kept."""
-        body = self._sealed(pack_message(message), self.name(channel))
+        packed = pack_message(message)
+        blobs = self._holds(message, packed)
+        body = self._sealed(packed, self.name(channel))
         text = str(traceback).encode(errors="replace")[-TRACEBACK:].decode(errors="ignore")
-        return "dead_letter", (secrets.token_hex(8), channel, body, str(reason)[:_MAX_REASON], text, int(tries))
+        return "dead_letter", (secrets.token_hex(8), channel, body, str(reason)[:_MAX_REASON], text, int(tries), blobs)
 
     def dead_letter_of(self, id: str) -> Call:
         """Make the call that asks for one dead letter."""
         return "dead_letter_of", (_key("id", id),)
 
-    def dead_letter_drop(self, id: str) -> Call:
-        """Make the call that drops one dead letter."""
-        return "dead_letter_drop", (_key("id", id),)
+    def dead_letter_drop(self, id: str, keep_blobs: bool = False) -> Call:
+        """Make the call that drops one dead letter, perhaps to keep its blobs for an hour."""
+        return "dead_letter_drop", (_key("id", id), keep_blobs)
+
+    def append_blob(self, key: str, at: int, chunk: bytes) -> Call:
+        """Make the call that appends to a blob, behind the `at` bytes that are in it."""
+        name = _blobs.checked(key)
+        if not isinstance(chunk, bytes) or len(chunk) > CHUNK:
+            raise TypeError(f"a chunk of a blob is bytes, at most {CHUNK}, not {chunk!r:.60}")
+        if chunk and at % CHUNK:
+            raise TypeError(f"{name}: all chunks but the last have {CHUNK} bytes, and there are {at} already")
+        body = chunk if self.cipher is None else self.cipher.encrypt(chunk)
+        return "append_blob", (name, at, body, len(chunk), self._options.blob_capacity)
+
+    def read_blob(self, key: str, index: int) -> Call:
+        """Make the call that reads a chunk."""
+        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < 1 << 31:
+            raise TypeError(f"a chunk of a blob has a number, 0 or more, not {index!r:.60}")
+        return "read_blob", (_blobs.checked(key), index)
+
+    def blob_size(self, key: str) -> Call:
+        """Make the call that asks how much is in a blob."""
+        return "blob_size", (_blobs.checked(key),)
+
+    def drop_blob(self, key: str) -> Call:
+        """Make the call that drops a blob that nobody holds."""
+        return "drop_blob", (_blobs.checked(key),)
+
+    def _holds(self, message: dict[str, Any], body: bytes, blobs: Iterable[str] = ()) -> tuple[str, ...]:
+        """Return the blobs that a message holds: those it names, and others it is said to."""
+        if isinstance(blobs, str):
+            raise TypeError(f"blobs takes several keys, not the str {blobs[:100]!r}")
+        held = tuple(dict.fromkeys((*map(_blobs.checked, blobs), *_blobs.named(message, body))))
+        if len(held) > _blobs.MOST:
+            raise TypeError(f"a message holds at most {_blobs.MOST} blobs, not {len(held)}")
+        return held
 
     def settled(self, name: str, delivery: Delivery, *arguments: Any) -> Call:
         """Make a call that settles the delivery of a durable channel, or asks for more time for it."""

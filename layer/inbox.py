@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import names
+from .blobs import BlobKey
 from .calls import Call
 from .errors import MessageTooLarge
 from .membership import Membership, Snapshot
@@ -99,6 +100,7 @@ class Inbox(ABC):
         window: float = 600,
         credit: str | None = None,
         last: bool = False,
+        blobs: Iterable[str] = (),
         then: Then | None = None,
     ) -> None:
         """Send a message at the end of this loop turn, with all others of the turn.
@@ -118,7 +120,9 @@ class Inbox(ABC):
         """
         credited = None if credit is None else self.name + credit
         try:
-            call = self._checked.put(channel, message, expiry, delay, key, once, window, credited, last, trusted=True)
+            call = self._checked.put(
+                channel, message, expiry, delay, key, once, window, credited, last, trusted=True, blobs=blobs
+            )
         except MessageTooLarge as error:
             self._refuse(then, error)
             return
@@ -140,6 +144,31 @@ class Inbox(ABC):
             self._refuse(then, None)
         else:
             self._enqueue(call, then)
+
+    def new_blob(self, channel: str | None = None) -> BlobKey:
+        """Return the key of a blob to be written; see `Layer.new_blob`."""
+        return self._layer.new_blob(channel)
+
+    def append_blob(self, key: BlobKey, chunk: bytes, then: Then | None = None) -> None:
+        """Append to a blob at the end of this loop turn, in order with what this inbox sends; see `Layer.append_blob`.
+
+        Where one append fails, so do all that follow it.
+
+        Args:
+            key: As `new_blob` made it.
+            chunk: 64 KiB; less, or nothing, only at the end.
+            then: As of `send`: called with the bytes in it, or the LayerError.
+
+        Raises:
+            TypeError: This is no key, no chunk, or one behind the last. Conditions of the layer never raise.
+        """
+        call = self._checked.append_blob(key, key.appended, chunk)
+        key.appended += len(chunk)
+        self._enqueue(call, then)
+
+    def drop_blob(self, key: str) -> None:
+        """Drop a blob at the end of this loop turn, unless a message holds it; see `Layer.drop_blob`."""
+        self._enqueue(self._checked.drop_blob(key), None)
 
     def gone(self, name: str) -> None:
         """Tell that what this local part stood for is closed: its memberships are removed.

@@ -91,6 +91,11 @@ class Limits:
         self._known.clear()
         self.settle = None
 
+    def durability(self, queue: str) -> float | None:
+        """Return what is said of a channel: its visibility timeout, 0 where it is not durable, None: nothing."""
+        visibility: float | None = _first(self._durables, queue)
+        return visibility
+
     def _resolve(self, queue: str) -> Address:
         inbox = queue.endswith("!")
         capacity = _first(self._body_capacities if "?" in queue else self._capacities, queue)

@@ -9,10 +9,11 @@ from itertools import combinations
 from typing import Any
 from urllib.parse import parse_qsl
 
-from .store.durable import overlap
+from .store.patterns import overlap
 
 CAPACITY = 1_000
 MAX_SIZE = 2 * 1024 * 1024
+BLOB_CAPACITY = 1024 * 1024 * 1024
 VISIBILITY = 30.0
 """Seconds for which a message of a durable channel is left to who took it."""
 
@@ -34,6 +35,7 @@ class Options:
         durable: Patterns of durable channels, or pattern → whether they are, or for how many seconds a message is left
             to who took it (True: 30). Only `*` is special. They become those of all who use the same place.
         max_size: Bytes a packed message may have.
+        blob_capacity: Bytes that all blobs may take; each takes 1 KiB beside its own.
         drop_rate: The part of all sends that are lost, from 0 to 1: for finding out what a program does then.
         encryption_keys: Secrets; the first encrypts what travels, each decrypts. Without any nothing is encrypted.
     """
@@ -45,15 +47,16 @@ class Options:
     channel_expiry: Any = None
     durable: Any = None
     max_size: int = MAX_SIZE
+    blob_capacity: int = BLOB_CAPACITY
     drop_rate: float = 0.0
     encryption_keys: Sequence[str | bytes] = ()
 
     def __post_init__(self) -> None:
-        for name in ("expiry", "group_expiry", "capacity", "max_size", "drop_rate"):
+        for name in ("expiry", "group_expiry", "capacity", "max_size", "blob_capacity", "drop_rate"):
             value = getattr(self, name)
             if value is None and name == "capacity":
                 continue
-            whole = name in ("capacity", "max_size")
+            whole = name in ("capacity", "max_size", "blob_capacity")
             if (
                 isinstance(value, bool)
                 or not isinstance(value, int if whole else (int, float))
@@ -159,7 +162,7 @@ def _read(name: str, text: str, url: str) -> Any:
         if name == "durable":
             parts = [part.partition(":") for part in text.split(",")]
             return {pattern: float(value) if colon else True for pattern, colon, value in parts}
-        if name in ("capacity", "max_size"):
+        if name in ("capacity", "max_size", "blob_capacity"):
             return int(text)
         if name in ("expiry", "group_expiry", "drop_rate"):
             return float(text)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import NoneType
 from typing import Any
 
+from ..store.blobs import CHUNK
 from ..store.element import MESSAGE
 from .frames import FrameError
 
@@ -25,6 +26,8 @@ _MAYBE_STR, _MAYBE_BYTES, _MAYBE_INT = _STR | _NONE, _BYTES | _NONE, _INT | _NON
 _MAX_TEXT = 255  # characters of a name or a key
 _MAX_LONG_TEXT = 16 * 1024  # of a dead letter's reason and traceback
 _MAX_PATTERNS = 1000  # of durable channels, in one call
+_MAX_BLOBS = 1000  # that one message may hold
+_MAX_CHUNK = 2 * CHUNK  # bytes of a chunk of a blob, encrypted
 _MAX_QUEUES = 4096  # that one TAKE may name
 
 Check = Callable[[Any], bool]
@@ -73,6 +76,14 @@ def _taken(taken: Any) -> bool:
     return all(
         type(each) is tuple and len(each) == 2 and type(each[0]) is str and type(each[1]) is int for each in taken
     )
+
+
+def _blobs(keys: Any) -> bool:
+    return len(keys) <= _MAX_BLOBS and all(type(key) is str and len(key) <= _MAX_TEXT for key in keys)
+
+
+def _counted(number: Any) -> bool:
+    return 0 <= number < 1 << 60
 
 
 def _any_text(text: Any) -> bool:
@@ -145,19 +156,32 @@ _FORMS: dict[str, _Form] = {
     "increment_state": _Form(_STR, _NUMBER, stores=True),
     "announce": _Form(_STR, _MAYBE_BYTES, _DICT, looks={2: _channels}, stores=True),
     "listeners": _Form(),
-    "dead_letter": _Form(_STR, _STR, _BYTES, _STR, _STR, _INT, looks={3: _any_text, 4: _any_text}, stores=True),
+    "dead_letter": _Form(
+        _STR, _STR, _BYTES, _STR, _STR, _INT, _TUPLE,
+        required=6, looks={3: _any_text, 4: _any_text, 6: _blobs}, stores=True,
+    ),
     "dead_letters": _Form(),
     "dead_letter_of": _Form(_STR),
-    "dead_letter_drop": _Form(_STR),
+    "dead_letter_drop": _Form(_STR, _BOOL, required=1),
+    "append_blob": _Form(
+        _STR, _INT, _BYTES, _INT, _INT,
+        looks={1: _counted, 2: lambda chunk: len(chunk) <= _MAX_CHUNK, 3: lambda length: 0 <= length <= CHUNK},
+    ),
+    "read_blob": _Form(_STR, _INT),
+    "blob_size": _Form(_STR),
+    "drop_blob": _Form(_STR),
     "agree": _Form(_DICT, looks={0: _patterns}, stores=True),
     "put_durable": _Form(
-        _STR, _STR, _BYTES, _NUMBER, _INT, _MAYBE_INT, _NUMBER, _MAYBE_STR, _MAYBE_STR, _NUMBER, _NUMBER,
-        looks={0: _plain}, stores=True,
+        _STR, _STR, _BYTES, _NUMBER, _INT, _MAYBE_INT, _NUMBER, _MAYBE_STR, _MAYBE_STR, _NUMBER, _NUMBER, _TUPLE,
+        required=11, looks={0: _plain, 11: _blobs}, stores=True,
     ),
     "ack": _Form(_STR, _STR, _INT),
     "nack": _Form(_STR, _STR, _INT, _NUMBER),
     "extend": _Form(_STR, _STR, _INT, _NUMBER),
     "put_back_durable": _Form(_STR, _TUPLE, looks={1: _taken}),
+    "kept": _Form(_STR, _STR, _INT, looks={2: lambda limit: 0 < limit <= 100}),
+    "hasten": _Form(_STR, _STR),
+    "discard": _Form(_STR, _STR),
     "flush": _Form(),
     "heard": _Form(),
 }  # fmt: skip
@@ -189,7 +213,7 @@ def check(name: Any, arguments: Any) -> None:
         if not arguments[index] >= 0:
             raise FrameError(f"{name}: {arguments[index]!r} is out of range")
     for index, look in form.looks.items():
-        if not look(arguments[index]):
+        if index < count and not look(arguments[index]):
             raise FrameError(f"{name}: argument {index + 1} is wrong")
 
 

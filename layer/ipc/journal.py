@@ -1,6 +1,6 @@
 """The broker's file: durable channels outlive it, killed or not.
 
-A SQLite database in WAL mode, with what `layer.store.durable` keeps in memory. What changed in a turn is written at its
+A SQLite database in WAL mode, with what `layer.store` keeps in memory. What changed in a turn is written at its
 end, in one transaction, and only then is anybody told that it was done. Of a message that came and went within one turn
 nothing is written. The file is made when a channel is first said to be durable.
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import LayerError
 from ..store import Store
-from ..store.durable import Record
+from ..store.durable_queue import Record
 from ..store.letters import Letter
 
 log = logging.getLogger("trunkline.bus")
@@ -31,6 +31,7 @@ CREATE TABLE patterns (pattern TEXT PRIMARY KEY, visibility REAL) WITHOUT ROWID;
 CREATE TABLE letters (id TEXT PRIMARY KEY, channel TEXT, body BLOB, reason TEXT, traceback TEXT, tries INTEGER,
     time REAL);
 """
+_STATE = "CREATE TABLE IF NOT EXISTS state (key TEXT PRIMARY KEY, value BLOB, until REAL) WITHOUT ROWID"
 _SAVE = """
 INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET tries = excluded.tries, lapses = excluded.lapses, state = excluded.state, due = excluded.due,
@@ -90,10 +91,16 @@ class Journal:
     def forget_letter(self, id: str) -> None:
         self._others.append(("DELETE FROM letters WHERE id = ?", (id,)))
 
+    def state(self, key: str, value: bytes, until: float) -> None:
+        self._others.append(("INSERT OR REPLACE INTO state VALUES (?, ?, ?)", (key, value, self._unix(until))))
+
+    def forget_state(self, key: str) -> None:
+        self._others.append(("DELETE FROM state WHERE key = ?", (key,)))
+
     def clear(self) -> None:
         self._messages.clear()
         self._new.clear()
-        self._others = [(f"DELETE FROM {table}", ()) for table in ("messages", "marks", "letters")]
+        self._others = [(f"DELETE FROM {table}", ()) for table in ("messages", "marks", "letters", "state")]
 
     # for the bus
 
@@ -157,6 +164,7 @@ class Journal:
             (version,) = database.execute("PRAGMA user_version").fetchone()
             if not version:
                 database.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT")
+            database.execute(_STATE)
         except (OSError, sqlite3.Error) as error:
             self.close()
             raise JournalError(f"{self._path} cannot hold durable channels: {error}") from error
@@ -181,6 +189,9 @@ class Journal:
         execute("DELETE FROM marks WHERE until <= ?", (self._unix(now),))
         for queue, once, until in execute("SELECT queue, once, until FROM marks"):
             store.queues.mark((queue, once), self._clock(until))
+        execute("DELETE FROM state WHERE until <= ?", (self._unix(now),))
+        for key, value, until in execute("SELECT key, value, until FROM state"):
+            store.state.restore(key, value, self._clock(until))
         for id, channel, body, reason, traceback, tries, time in execute("SELECT * FROM letters ORDER BY time"):
             store.letters.restore(Letter(self._clock(time), id, channel, body, reason, traceback, tries, time))
         return count

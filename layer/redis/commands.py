@@ -330,7 +330,7 @@ class Commands:
         return command, lambda reply: {outcomes.text(name): info for name, info in outcomes.pairs(reply)}
 
     def _dead_letter(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
-        id, *letter = args
+        id, *letter = args[:6]
         keys = [self.keys.dead, self.keys.letters, self.keys.totals]
         packed = msgpack.packb(letter, unicode_errors="surrogatepass")
         return self._script("dead_letter", keys, id, packed), lambda reply: id
@@ -353,7 +353,7 @@ class Commands:
         return ("EVALSHA", SHA["agree"], 1, self.keys.durable, *described), outcomes.agreed
 
     def _put_durable(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
-        queue, local, body, expiry, capacity, _, delay, key, once, window, _ = args
+        queue, local, body, expiry, capacity, _, delay, key, once, window, _, _ = args
         keys = self.keys
         touched = [
             keys.durables(queue)[0], keys.books(queue), *keys.durable_delayed(queue), keys.list(queue),

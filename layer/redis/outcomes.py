@@ -9,7 +9,7 @@ from hiredis import ReplyError
 from ..calls import Call
 from ..errors import ChannelFull, LayerError, LayerUnavailable
 from ..membership import Snapshot
-from ..store.durable import disagreement
+from ..store.patterns import disagreement
 
 
 class Taken(NamedTuple):

@@ -10,7 +10,9 @@ from collections.abc import Callable, Container
 from typing import Any
 
 from .agenda import Agenda
-from .durable import Durables, Journal
+from .blobs import Blobs
+from .durable import Durables
+from .durable_queue import Journal
 from .groups import Groups
 from .letters import Letters
 from .listeners import Listeners
@@ -42,8 +44,9 @@ class Store:
         self.queues = Queues(clock, self.agenda, watched, notify)
         self.groups = Groups(clock, self.agenda, self.queues)
         self.state = State(clock, self.agenda)
-        self.letters = Letters(clock, wall)
-        self.durables = Durables(clock, self.queues, self.letters, wall)
+        self.blobs = Blobs(clock, self.agenda)
+        self.letters = Letters(clock, self.blobs, wall)
+        self.durables = Durables(clock, self.queues, self.letters, self.blobs, wall)
         self.listeners = Listeners(clock)
         self.calls: dict[str, Callable[..., Any]] = {
             "put": self.queues.put,
@@ -81,6 +84,13 @@ class Store:
             "nack": self.durables.give_back,
             "extend": self.durables.extend,
             "put_back_durable": self.durables.put_back,
+            "kept": self.durables.kept,
+            "hasten": self.durables.hasten,
+            "discard": self.durables.discard,
+            "append_blob": self.blobs.append,
+            "read_blob": self.blobs.read,
+            "blob_size": self.blobs.size_of,
+            "drop_blob": self.blobs.drop,
             "flush": self.flush,
         }
 
@@ -89,25 +99,28 @@ class Store:
         return self.queues.statistics() | {
             "group_dropped_count": self.groups.dropped,
             "dead_letters_dropped_count": self.letters.dropped,
+            **self.blobs.statistics(),
         }
 
     def size(self) -> int:
-        """Return about how many bytes the store takes. It looks at all that it holds."""
+        """Return about how many bytes the store takes, without chunks of blobs. It looks at all that it holds."""
         _, waiting = self.queues.held()
         members, infos = self.groups.held()
-        entries = members + len(self.state) + len(self.letters)
+        entries = members + len(self.state) + len(self.letters) + len(self.blobs)
         return waiting + infos + self.state.size() + self.letters.size() + ELEMENT_BYTES * entries
 
     def keep(self, journal: Journal) -> None:
-        """Have durable channels and dead letters kept in a journal from now on."""
+        """Have durable channels with their state, and dead letters, kept in a journal from now on."""
         self.durables.keep(journal)
+        self.state.keep(journal, self.durables.is_named_by)
         self.letters.journal = journal
 
     def flush(self) -> None:
-        """Drop messages, groups, state and dead letters. Leases and announcements stay: they tell of processes."""
+        """Drop messages, groups, state, dead letters and blobs. Leases and announcements stay."""
         self.agenda.clear()
         self.queues.flush()
         self.state.flush()
         self.letters.flush()
+        self.blobs.flush()
         self.durables.flush()
         self.groups.flush()

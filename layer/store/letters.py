@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+from .blobs import Blobs
+
 ENTRIES = 10_000
 AGE = 14 * 86_400.0
 BYTES = 256 * 1024 * 1024
@@ -20,6 +22,11 @@ class Letter(NamedTuple):
     traceback: str
     tries: int
     time: float
+    blobs: tuple[str, ...] = ()
+
+    def told(self) -> tuple[Any, ...]:
+        """Return (id, channel, body, reason, traceback, tries, time)."""
+        return self[1:8]
 
     def size(self) -> int:
         """Return about how many bytes it takes."""
@@ -37,10 +44,17 @@ class Journal(Protocol):
 
 
 class Letters:
-    """The newest dead letters: at most ENTRIES, BYTES and AGE; the oldest go first and are counted."""
+    """The newest dead letters: at most ENTRIES, BYTES and AGE; the oldest go first and are counted.
 
-    def __init__(self, clock: Callable[[], float], wall: Callable[[], float]) -> None:
+    Args:
+        clock: Seconds, never going back.
+        blobs: Large parts of messages.
+        wall: Unix seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float], blobs: Blobs, wall: Callable[[], float]) -> None:
         self._clock = clock
+        self._blobs = blobs
         self._wall = wall
         self._letters: dict[str, Letter] = {}  # in the order in which they came
         self._bytes = 0
@@ -50,10 +64,15 @@ class Letters:
     def __len__(self) -> int:
         return len(self._letters)
 
-    def add(self, id: str, channel: str, body: bytes, reason: str, traceback: str, tries: int) -> str:
-        """Keep a letter; return its id. Kept once more, it is the same one."""
+    def add(
+        self, id: str, channel: str, body: bytes, reason: str, traceback: str, tries: int, blobs: tuple[str, ...] = ()
+    ) -> str:
+        """Keep a letter, and have it hold those of its blobs that are there; return its id.
+
+        Kept once more, it is the same one.
+        """
         now = self._clock()
-        letter = Letter(now, id, channel, body, reason, traceback, tries, self._wall())
+        letter = Letter(now, id, channel, body, reason, traceback, tries, self._wall(), self._blobs.hold(blobs))
         self.drop(id)
         self._letters[id] = letter
         if self.journal is not None:
@@ -67,22 +86,28 @@ class Letters:
     def all(self) -> list[tuple[Any, ...]]:
         """Return all letters, oldest first: (id, channel, body, reason, traceback, tries, time)."""
         self._forget(self._clock())
-        return [tuple(letter[1:]) for letter in self._letters.values()]
+        return [letter.told() for letter in self._letters.values()]
 
     def find(self, id: str) -> tuple[Any, ...] | None:
         """Return one letter as `all` does; None if there is none of this id."""
         self._forget(self._clock())
         letter = self._letters.get(id)
-        return None if letter is None else tuple(letter[1:])
+        return None if letter is None else letter.told()
 
-    def drop(self, id: str) -> bool:
-        """Drop one letter; False if there was none of this id."""
+    def drop(self, id: str, keep_blobs: bool = False) -> bool:
+        """Drop one letter; False if there was none of this id.
+
+        Args:
+            id: The letter's.
+            keep_blobs: Those that nobody holds any more are kept for an hour.
+        """
         letter = self._letters.pop(id, None)
         if letter is None:
             return False
         self._bytes -= letter.size()
         if self.journal is not None:
             self.journal.forget_letter(id)
+        self._blobs.release(letter.blobs, keep_blobs)
         return True
 
     def restore(self, letter: Letter) -> None:

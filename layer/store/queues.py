@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import ChannelFull
 from .agenda import Agenda
-from .durable import DurableQueue, elements_of
+from .durable_queue import DurableQueue, elements_of
 from .element import CREDIT, MESSAGE, Element
 from .meter import Meter
 from .queue import Queue
@@ -61,6 +61,7 @@ class Queues:
         window: float = 0,
         credit: str | None = None,
         last: bool = False,
+        extra: Any = None,
     ) -> bool:
         """Put one message at the tail of a queue.
 
@@ -76,6 +77,7 @@ class Queues:
             once: Put only if this was not seen on this queue within `window` seconds.
             credit: A channel of an inbox that is told as chunks are taken from this single-reader queue.
             last: Put it even if the queue is full.
+            extra: What a durable queue is told with it.
 
         Returns:
             False if `once` was seen, else True.
@@ -112,9 +114,9 @@ class Queues:
                 queue.credit = credit
         if delay:
             due = now + delay
-            queue.delay(due, key, (due + expiry, due, MESSAGE, local, body, None), capacity)
+            queue.delay(due, key, (due + expiry, due, MESSAGE, local, body, extra), capacity)
         else:
-            queue.append((now + expiry, now, MESSAGE, local, body, None))
+            queue.append((now + expiry, now, MESSAGE, local, body, extra))
         queue.sent.count += 1
         self.balance += queue.weight
         if once is not None:

@@ -1,9 +1,24 @@
-"""Values with versions and a time to live: sessions, claims, counters."""
+"""Values with versions and a time to live: sessions, claims, counters.
+
+Values whose key begins with the name of a durable channel and a colon tell of its messages: they are kept in its
+journal, where there is one, so that both outlive the process.
+"""
 
 from collections.abc import Callable
 from itertools import count
+from typing import Protocol
 
 from .agenda import Agenda
+
+
+class Journal(Protocol):
+    """Told what changes among the values that are to be kept."""
+
+    def state(self, key: str, value: bytes, until: float) -> None:
+        """Keep a value."""
+
+    def forget_state(self, key: str) -> None:
+        """Forget a value."""
 
 
 class _Entry:
@@ -28,6 +43,18 @@ class State:
         self._agenda = agenda
         self._entries: dict[str, _Entry] = {}
         self._versions = count(1)
+        self._journal: Journal | None = None
+        self._is_kept: Callable[[str], bool] = lambda key: False
+        self._kept: set[str] = set()  # keys in the journal
+
+    def keep(self, journal: Journal, is_kept: Callable[[str], bool]) -> None:
+        """Keep values in a journal from now on, those of the keys that `is_kept` tells."""
+        self._journal, self._is_kept = journal, is_kept
+
+    def restore(self, key: str, value: bytes, until: float) -> None:
+        """Take a value back from a journal."""
+        self._kept.add(key)
+        self._set(key, None, value, until)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -52,6 +79,9 @@ class State:
         entry = self._live(key, now)
         if if_version is not None and if_version != (entry.version if entry else 0):
             return 0
+        if self._journal is not None and self._is_kept(key):
+            self._kept.add(key)
+            self._journal.state(key, value, now + ttl)
         return self._set(key, entry, value, now + ttl)
 
     def delete(self, key: str) -> bool:
@@ -61,6 +91,7 @@ class State:
             return False
         # It stays for the agenda, which has an entry for it already: a key set and deleted all day long costs one.
         entry.value, entry.expires = b"", float("-inf")
+        self._unkeep(key)
         return True
 
     def increment(self, key: str, window: float) -> int:
@@ -89,6 +120,12 @@ class State:
     def flush(self) -> None:
         """Forget everything; versions go on."""
         self._entries.clear()
+        self._kept.clear()
+
+    def _unkeep(self, key: str) -> None:
+        if key in self._kept and self._journal is not None:
+            self._kept.discard(key)
+            self._journal.forget_state(key)
 
     def _live(self, key: str, now: float) -> _Entry | None:
         entry = self._entries.get(key)
@@ -113,6 +150,7 @@ class State:
             return None
         if entry.expires <= now:
             del self._entries[key]
+            self._unkeep(key)
         elif entry.swept <= now:
             entry.swept = entry.expires
             return entry.expires

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from trunkline.layer import Delivery, MemoryLayer, open_layer
-from trunkline.layer.store.durable import overlap
+from trunkline.layer.store.patterns import overlap
 from trunkline.layer.testing import ManualClock
 
 

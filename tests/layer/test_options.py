@@ -44,7 +44,7 @@ def test_options_in_urls_and_keywords(url: str, options: dict[str, Any], expecte
         ("memory://a/b", {}, "a name has letters"),
         ("memory://a#b", {}, "no '#' part"),
         ("memory://?expirey=1", {}, "unknown option 'expirey'; did you mean expiry?"),
-        ("memory://?xyz=1", {}, "unknown option 'xyz'; known options: capacity,"),
+        ("memory://?xyz=1", {}, "unknown option 'xyz'; known options: blob_capacity,"),
         ("memory://", {"encryption_keys": ["k"]}, "encryption_keys: key 1 is no text of at least 16 characters"),
         ("memory://?expiry=soon", {}, "expiry=soon cannot be read"),
         ("memory://?expiry=", {}, "expiry= cannot be read"),

@@ -1,5 +1,5 @@
--- What scripts about durable channels share; the names of _queue.lua are needed, too. layer/store/durable.py has the
--- meaning of all this. A message is in one of four places:
+-- What scripts about durable channels share; the names of _queue.lua are needed, too. layer/store/durable_queue.py
+-- has the meaning of all this. A message is in one of four places:
 --
 --   y:{name}, e:{name}  ZSET, HASH  delayed, as in z and d of a plain queue
 --   x:{name}            STREAM      field "e": the element; its group "w" has one consumer, "w", since v and r say

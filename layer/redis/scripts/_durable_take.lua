@@ -1,6 +1,6 @@
 -- Taking from durable channels; _queue.lua, _letters.lua and _durable.lua are needed, too.
 
-local LAPSES = 10 -- layer/store/durable.py
+local LAPSES = 10 -- layer/store/durable_queue.py
 
 local function text(value)
   return '\219' .. struct.pack('>I4', #value) .. value

@@ -5,7 +5,7 @@
 --
 -- KEYS: durable.  ARGV: pattern, seconds as text, …
 -- Returns {"known", pattern, seconds, …}, or {"other", pattern, seconds, pattern, seconds}: two of the same channels.
--- layer/store/durable.py has the same rule, `overlap`.
+-- layer/store/patterns.py has the same rule, `overlap`.
 local function overlap(one, other)
   local fits = {}
   for n = 0, #other do fits[n] = string.gsub(string.sub(other, 1, n), '%*', '') == '' end

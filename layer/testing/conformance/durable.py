@@ -9,7 +9,7 @@ import pytest
 from ...base import Layer
 from ...delivery import Delivery
 from ...errors import ChannelFull, LayerError
-from ...store.durable import LAPSES
+from ...store.durable_queue import LAPSES
 from ..subject import PATIENCE, Subject
 from .base import Part, numbers
 from .threads import Running

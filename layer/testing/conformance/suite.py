@@ -1,5 +1,6 @@
 """The whole suite, of its parts."""
 
+from .blobs import Blobs
 from .bodies import Bodies
 from .delays import Delays
 from .durable import Durable
@@ -12,5 +13,5 @@ from .state import State
 from .threads import Threads
 
 
-class LayerConformance(Messages, Queues, Flushes, Delays, Durable, Bodies, Groups, Inboxes, State, Threads):
+class LayerConformance(Messages, Queues, Flushes, Delays, Durable, Blobs, Bodies, Groups, Inboxes, State, Threads):
     """All parts of the suite. Subclass it and set `subject_class`."""

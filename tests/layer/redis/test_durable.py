@@ -14,7 +14,7 @@ from trunkline.layer import LayerUnavailable
 from trunkline.layer.redis.layer import RedisLayer
 from trunkline.layer.redis.scripts import SCRIPTS
 from trunkline.layer.store import letters
-from trunkline.layer.store.durable import LAPSES
+from trunkline.layer.store.durable_queue import LAPSES
 
 PATIENCE = 20.0
 
