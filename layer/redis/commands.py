@@ -117,6 +117,9 @@ class Commands:
             "nack": self._settle("nack"),
             "extend": self._settle("extend"),
             "put_back_durable": self._put_back_durable,
+            "kept": self._kept,
+            "hasten": self._alter("hasten"),
+            "discard": self._alter("discard"),
             "flush": self._flush,
             "account": self._account,
             "creditor": self._creditor,
@@ -385,6 +388,20 @@ class Commands:
         touched = [*self.keys.durables(queue), self.keys.later, self.keys.wake]
         described = (part for each in taken for part in each)
         return self._script("put_back_durable", touched, queue, *described), outcomes.nothing
+
+    def _kept(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
+        queue = args[0]
+        touched = [*self.keys.durables(queue), *self.keys.durable_delayed(queue), self.keys.later, self.keys.wake]
+        return self._script("kept", touched, *args), outcomes.kept
+
+    def _alter(self, name: str) -> Callable[[tuple[Any, ...]], tuple[Command, _Decode]]:
+        def make(args: tuple[Any, ...]) -> tuple[Command, _Decode]:
+            queue, id = args
+            keys = self.keys
+            touched = [*keys.durables(queue), *keys.durable_delayed(queue), keys.books(queue), keys.later, keys.wake]
+            return self._script(name, touched, queue, _utf8(id)), bool
+
+        return make
 
     def _channel_statistics(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         return self._script("statistics", (), args[0]), lambda reply: outcomes.statistics(reply[0][0])

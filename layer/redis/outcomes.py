@@ -10,6 +10,7 @@ from ..calls import Call
 from ..errors import ChannelFull, LayerError, LayerUnavailable
 from ..membership import Snapshot
 from ..store.patterns import disagreement
+from .elements import decode
 
 
 class Taken(NamedTuple):
@@ -94,6 +95,15 @@ def taken(reply: Any) -> Taken:
         elements = elements[2::3]
     found = {place - 1: snapshot(each) for place, each in snapshots}
     return Taken(number - 1 if number else None, elements, found, marks)
+
+
+def kept(reply: Any) -> list[tuple[Any, ...]]:
+    rest = iter(reply)
+    found = zip(rest, rest, rest, rest, rest, rest, strict=True)
+    return [
+        (id.decode(), decode(element)[4], tries, float(age), state.decode(), float(wait))
+        for id, element, tries, age, state, wait in found
+    ]
 
 
 def creditor(reply: Any) -> tuple[str, float] | None:

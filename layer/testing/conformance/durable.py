@@ -308,7 +308,85 @@ class Durable(Part):
         assert durable.send("d", {"n": 3}, once="o") is True
         assert seen(take(durable)) == [(3, 1)]
 
+    # looking at what is kept
+
+    def test_all_that_is_kept_can_be_looked_at(self, subject: Subject) -> None:
+        durable = make(subject, durable={"d": 30})
+        for n in range(45):
+            durable.send("d", {"n": n})
+        durable.send("d", {"n": "delayed"}, delay=50)
+        first, second = take(durable, limit=2)
+        assert second.nack(40)
+        kept = list(durable.kept("d"))
+        assert [each["message"]["n"] for each in kept] == [*range(45), "delayed"]
+        assert len({each["id"] for each in kept}) == 46
+        assert [each["state"] for each in kept] == ["taken", "later", *["waiting"] * 43, "later"]
+        assert [each["tries"] for each in kept[:3]] == [1, 1, 0]
+        assert (kept[0]["id"], kept[1]["id"]) == (first.id, second.id)
+        assert 0 < kept[0]["wait"] < 31
+        assert 0 < kept[1]["wait"] < 41
+        assert kept[2]["wait"] == 0
+        assert 0 < kept[-1]["wait"] < 51
+        assert all(0 <= each["age"] < PATIENCE for each in kept)
+        assert len(list(durable.kept("d"))) == 46, "it stays there"
+        assert list(durable.kept("plain")) == []
+
+    def test_what_comes_later_can_be_hastened(self, subject: Subject) -> None:
+        durable = make(subject, durable={"d": 30})
+        durable.send("d", {"n": 1})
+        durable.send("d", {"n": 2}, delay=50, key="k")
+        [delivery] = take(durable)
+        assert durable.hasten("d", delivery.id or "") is False, "somebody has it"
+        delivery.nack(50)
+        assert take(durable) == []
+        given_back, delayed = durable.kept("d")
+        assert durable.hasten("d", given_back["id"]) is True
+        assert durable.hasten("d", delayed["id"]) is True
+        assert durable.hasten("d", delayed["id"]) is False
+        assert durable.hasten("d", "none") is False
+        assert durable.hasten("plain", "1") is False
+        subject.advance(0.01)
+        assert seen(take(durable)) == [(1, 2), (2, 1)]
+        assert durable.cancel("d", "k") is False
+
+    def test_a_waiting_receive_gets_what_is_hastened(self, durable: Layer) -> None:
+        durable.send("d", {"n": 1}, delay=500)
+        [delayed] = durable.kept("d")
+        reader = durable.reader()
+        with Running(partial(reader.receive_batch, ["d"], 1, PATIENCE)) as running:
+            assert durable.hasten("d", delayed["id"])
+        assert seen(running.results[0]) == [(1, 1)]
+
+    def test_what_is_kept_can_be_discarded(self, subject: Subject, durable: Layer) -> None:
+        for n in range(3):
+            durable.send("d", {"n": n}, delay=50 * (n == 2))
+        [delivery] = take(durable, limit=1)
+        for each in list(durable.kept("d")):
+            assert durable.discard("d", each["id"]) is True
+            assert durable.discard("d", each["id"]) is False
+        assert durable.discard("d", "none") is False
+        assert durable.discard("plain", "1") is False
+        assert delivery.ack() is False
+        assert list(durable.kept("d")) == []
+        assert durable.channel_statistics("d")["messages_pending"] == 0
+        subject.advance(OVER)
+        assert take(durable) == []
+
     # who says what is durable
+
+    def test_a_channel_becomes_durable_for_all_unless_somebody_said_otherwise(self, subject: Subject) -> None:
+        early = make(subject, durable={"e": False})
+        assert early.is_durable("d") is False
+        late = subject.make()
+        assert late.ask_durable("d") is True
+        assert late.ask_durable("d") is True
+        assert late.ask_durable("e") is False
+        assert early.is_durable("d") is False, "as far as it knows"
+        assert early.is_durable("d", anew=True) is True
+        assert early.is_durable("e", anew=True) is False
+        early.send("d", {"n": 1})
+        [delivery] = take(late)
+        assert delivery.id is not None
 
     def test_who_says_nothing_adopts_what_others_said(self, subject: Subject, durable: Layer) -> None:
         durable.send("d", {"n": 1})
