@@ -133,6 +133,15 @@ class Layer(ABC):
             limits.adopt(self._call(("agree", (self.options.durable_patterns | {channel: VISIBILITY},))))
         return bool(limits.durability(channel))
 
+    def is_durable(self, channel: str) -> bool:
+        """Tell whether what is sent to a channel stays until a consumer has returned, whoever listens now.
+
+        Raises:
+            TypeError: The name breaks the rules.
+            LayerUnavailable: Nobody could be asked yet which channels are durable.
+        """
+        return self._calls.limits.find(channel)[0].visibility > 0
+
     # sending
 
     def send(

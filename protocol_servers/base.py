@@ -308,16 +308,20 @@ class ProtocolServer:
             self.turns.send(channel, message, connection.sent, expiry=expiry, bounded=True)
 
     def notify(self, channel: str, message: Message) -> bool:
-        """Publish something that nobody has to answer, only where a worker announced the channel in the last 60 s.
+        """Publish something that nobody has to answer, only where it is `wanted`.
 
         Returns:
-            False when nobody listens, so that it was dropped and counted as ``notifications_dropped``.
+            False when it is not, so that it was dropped and counted as ``notifications_dropped``.
         """
-        if channel not in self.inbox.listening():
+        if not self.wanted(channel):
             self.stats["notifications_dropped"] += 1
             return False
         self.turns.follow(channel, message, self._sent)
         return True
+
+    def wanted(self, channel: str) -> bool:
+        """Return whether a notification is published: its channel is durable, or was announced in the last 60 s."""
+        return channel in self.inbox.listening() or self.layer.is_durable(channel)
 
     def listened(self, channel: str) -> bool:
         """Return whether any worker announced ``channel`` within the last 60 s."""

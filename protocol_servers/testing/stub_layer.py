@@ -112,11 +112,19 @@ class StubLayer:
     Args:
         immediate: Tell the outcome of a send within the call instead of at the end of the loop's turn, for tests
             without a running loop.
+
+    Attributes:
+        durable: Channels that are said to be durable.
     """
 
     def __init__(self, *, immediate: bool = False) -> None:
         self.immediate = immediate
+        self.durable: set[str] = set()
         self.inbox: StubInbox
+
+    def is_durable(self, channel: str) -> bool:
+        """Tell whether a channel is in `durable`."""
+        return channel in self.durable
 
     def open_inbox(
         self,

@@ -85,6 +85,15 @@ def test_plain_deliveries_are_settled_by_being_taken() -> None:
     assert (delivery.id, delivery.tries, delivery.visibility, repr(delivery)) == (None, 1, 0, "<Delivery from a>")
 
 
+def test_it_can_be_asked_whether_a_channel_is_durable() -> None:
+    with MemoryLayer(durable=["jobs.*"]) as layer:
+        assert layer.is_durable("jobs.mail")
+        assert not layer.is_durable("job")
+        assert not layer.is_durable("jobs.reply.1!")
+        with pytest.raises(TypeError):
+            layer.is_durable("jobs ")
+
+
 def test_durable_deliveries_show_themselves() -> None:
     layer = MemoryLayer(durable={"d": 5})
     layer.send("d", {})

@@ -282,6 +282,14 @@ def test_notifications_go_only_where_somebody_listens(server: Asker, inbox: Stub
     assert server.stats["refused_full"] == 1
 
 
+def test_notifications_go_to_durable_channels_whoever_listens(server: Asker, inbox: StubInbox) -> None:
+    server.layer.durable.add("asker.left")  # type: ignore[attr-defined]
+    assert server.wanted("asker.left")
+    assert server.notify("asker.left", {"n": 1}) is True
+    assert [sent.channel for sent in inbox.sent] == ["asker.left"]
+    assert not server.wanted("asker.other")
+
+
 def test_silence_is_explained(server: Asker, inbox: StubInbox) -> None:
     assert server.why_silent("ask") == "no worker listens to ask"
     inbox.announced["ask"] = False
