@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import re
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from ...layer import Layer, LayerError
@@ -130,11 +131,13 @@ class _Known:
         full: When the burst is whole again, the one number of the algorithm.
         version: Of that number in the layer.
         floor: No call of ours before that, whatever the layer says.
+        lock: Those of one process ask the layer one after the other, in their order.
     """
 
     full: float = 0.0
     version: int = 0
     floor: float = 0.0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Limiter:
@@ -203,25 +206,31 @@ class Limiter:
 
     async def _move(self, rule: Rule, change: Callable[[float], float]) -> float:
         """Change the one number of a limit; return what it was."""
-        key = self._prefix + rule.name
         known = self._of(rule)
+        async with known.lock:
+            try:
+                before = await self._move_shared(self._prefix + rule.name, known, change)
+                if before is not None:
+                    return before
+            except LayerError:
+                pass
+            self._stats["limits_not_shared"] += 1
+            before = known.full
+            known.full = change(before)
+            return before
+
+    async def _move_shared(self, key: str, known: _Known, change: Callable[[float], float]) -> float | None:
         for _ in range(_MOST_TRIES):
             now = self._clock()
             before = min(known.full, now + _FURTHEST)
             after = change(before)
-            try:
-                version = await self._state.write(key, after, max(after - now, 0.0) + 60.0, known.version)
-                if version:
-                    known.full, known.version = after, version
-                    return before
-                value, known.version = await self._state.read(key)
-            except LayerError:
-                break
-            known.full = float(value) if isinstance(value, int | float) else 0.0
-        self._stats["limits_not_shared"] += 1
-        before = known.full
-        known.full = change(before)
-        return before
+            version = await self._state.write(key, after, max(after - now, 0.0) + 60.0, known.version)
+            if version:
+                known.full, known.version = after, version
+                return before
+            value, known.version = await self._state.read(key)
+            known.full = float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0
+        return None
 
     def _of(self, rule: Rule) -> _Known:
         known = self._known.get(rule.name)
