@@ -8,6 +8,8 @@
 A message or a name that can never be right is a programmer's mistake and raises `TypeError`, as in ASGI 1.x.
 """
 
+from typing import Self
+
 
 class LayerError(Exception):
     """Base of everything a layer reports about its own condition."""
@@ -15,6 +17,11 @@ class LayerError(Exception):
 
 class ChannelFull(LayerError):
     """Tell that a channel holds as many messages as its capacity allows. Nothing was sent."""
+
+    @classmethod
+    def of(cls, queue: str, waiting: int, capacity: int) -> Self:
+        """Return the error of a queue without room."""
+        return cls(f"{queue} is full: {waiting} messages wait there, its capacity is {capacity}")
 
 
 class MessageTooLarge(LayerError):

@@ -135,11 +135,12 @@ class Broker:
             else:
                 session.peer.worked()
                 self.ready(session)
+        called = bool(self._told)
+        if called:
+            self._tell()  # who called goes on while others are given what it sent
         self._serve()
-        self._before_telling()
-        while self._told:
-            session, _ = self._told.popitem()
-            session.flush()
+        if self._told or not called:
+            self._tell()
         self._awake = False
         if self._busy:
             self._rouse()
@@ -224,7 +225,7 @@ class Broker:
         if name == "send_group":
             self.store.groups.dropped += 1
             return True
-        kind = ChannelFull if name in ("put", "put_durable") else LayerError
+        kind = ChannelFull if name in ("put", "put_many", "put_durable") else LayerError
         raise kind(f"the bus is full: it holds {self._memory >> 20} MiB, its limit")
 
     # what the above is made of
@@ -239,6 +240,12 @@ class Broker:
             for session in self.sessions:
                 if session.hears:
                     session.tell(frames.HEARD, heard)
+
+    def _tell(self) -> None:
+        self._before_telling()
+        while self._told:
+            session, _ = self._told.popitem()
+            session.flush()
 
     def _rouse(self) -> None:
         if not self._awake:

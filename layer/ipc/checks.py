@@ -11,7 +11,7 @@ from typing import Any
 
 from ..store.blobs import CHUNK
 from ..store.element import MESSAGE
-from .frames import FrameError
+from .frames import TOGETHER, FrameError
 
 _STR = frozenset((str,))
 _BYTES = frozenset((bytes,))
@@ -47,6 +47,18 @@ def _elements(elements: Any) -> bool:
         and type(element[4]) is bytes
         and element[5] is None
         for element in elements
+    )
+
+
+def _parts(parts: Any) -> bool:
+    """Tell whether these are messages of a `put_many`: the local part and the body of each."""
+    locals_ = parts[::2]
+    return (
+        0 < len(parts) <= 2 * TOGETHER
+        and len(parts) % 2 == 0
+        and _STR.issuperset(map(type, locals_))
+        and _BYTES.issuperset(map(type, parts[1::2]))
+        and max(map(len, locals_)) <= _MAX_TEXT
     )
 
 
@@ -134,6 +146,7 @@ _FORMS: dict[str, _Form] = {
         _STR, _STR, _BYTES, _NUMBER, _INT, _MAYBE_INT, _NUMBER, _MAYBE_STR, _MAYBE_STR, _NUMBER, _MAYBE_STR, _BOOL,
         required=6, stores=True,
     ),
+    "put_many": _Form(_STR, _NUMBER, _INT, _MAYBE_INT, _TUPLE, looks={4: _parts}, stores=True),
     "cancel": _Form(_STR, _STR),
     "put_back": _Form(_STR, _TUPLE, looks={1: _elements}, stores=True),
     "peek": _Form(_STR, _INT, looks={1: lambda limit: 0 <= limit < 1 << 31}),

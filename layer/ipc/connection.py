@@ -4,19 +4,19 @@ import os
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..calls import Call
-from ..errors import LayerError, LayerUnavailable, MessageTooLarge
+from ..errors import LayerUnavailable, MessageTooLarge
 from . import frames
+from .parcels import Answer, Parcel, parcels
 from .place import is_trusted, peer_of
 
 TIMEOUT = 5.0  # seconds a broker may take to answer
 _READ = 64 * 1024  # more at once would cost an mmap each time
 _AHEAD = 4  # frames of calls that are sent before the first one's answer is read
 _IDLE = 32  # connections kept for the next calls
-_CALL_BYTES = 100  # of a call beyond its body, about
 _timeval = struct.Struct("@ll")
 
 
@@ -52,30 +52,6 @@ def refusal(path: str, error: OSError) -> LayerUnavailable:
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):
         return LayerUnavailable(f"no bus is at {path}; `trunkline bus unix:{path}` starts one")
     return LayerUnavailable(f"the bus at {path} cannot be reached: {error.strerror or error}")
-
-
-def outcomes_of(values: Sequence[Any], errors: Sequence[tuple[int, str, str]]) -> list[Any]:
-    """Return what calls came to: their values, or the errors they raised."""
-    outcomes = list(values)
-    for index, name, text in errors:
-        outcomes[index] = frames.ERRORS.get(name, LayerError)(text)
-    return outcomes
-
-
-def chunks(calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
-    """Cut calls into what goes into one frame each."""
-    if len(calls) == 1:
-        yield calls
-        return
-    start = size = 0
-    for index, (_, arguments) in enumerate(calls):
-        length = _CALL_BYTES + sum(len(argument) for argument in arguments if type(argument) is bytes)
-        if index > start and (size + length > frames.BATCH_BYTES or index - start == frames.BATCH_CALLS):
-            yield calls[start:index]
-            start, size = index, 0
-        size += length
-    if start < len(calls):
-        yield calls[start:] if start else calls
 
 
 class Connection:
@@ -182,11 +158,11 @@ class Connection:
         """Whether a frame was read from the socket and not yet received."""
         return bool(self._read)
 
-    def answer(self, number: int) -> list[Any]:
+    def answer(self, number: int) -> Answer:
         """Read the answer to a frame of calls."""
         kind, answered, values, errors = self.receive()
         assert (kind, answered) == (frames.CALLS, number), "answers come in order"
-        return outcomes_of(values, errors)
+        return values, errors
 
     def run(self, calls: Sequence[Call]) -> list[Any]:
         """Run calls; return the value or the error of each. Where the connection broke it is closed.
@@ -194,41 +170,49 @@ class Connection:
         Raises:
             BrokenPipeError: The broker was gone, and nothing was done.
         """
-        outcomes: list[Any] = []
-        asked: deque[int] = deque()
-        sent = 0
+        outcomes: list[Any] = [None] * len(calls)
+        asked: deque[tuple[int, Parcel]] = deque()
+        left = parcels(calls)
+        begun = False
         broken: LayerUnavailable | None = None
         try:
-            for chunk in chunks(calls):
+            for parcel in left:
                 if len(asked) == _AHEAD:
-                    outcomes += self.answer(asked.popleft())
+                    self._open(asked, outcomes)
                 number = self.number()
-                frame = self.frame(frames.CALLS, number, chunk)
+                frame = self.frame(frames.CALLS, number, parcel.calls)
                 if len(frame) - 4 > self.hello.limit:  # of a layer that did not know its broker when it was checked
-                    while asked:
-                        outcomes += self.answer(asked.popleft())
-                    outcomes += [MessageTooLarge(f"the bus takes frames of {self.hello.limit} bytes")] * len(chunk)
-                    sent += len(chunk)
+                    parcel.fail(MessageTooLarge(f"the bus takes frames of {self.hello.limit} bytes"), outcomes)
+                    begun = True
                     continue
                 try:
                     self.send(frame)
                 except BrokenPipeError as error:
-                    if not sent:
+                    if not begun:
                         self.close()
                         raise
                     broken = LayerUnavailable(self._text(str(error)))
+                    parcel.fail(broken, outcomes)
                     break
-                sent += len(chunk)
-                asked.append(number)
+                begun = True
+                asked.append((number, parcel))
             while asked:
-                outcomes += self.answer(asked.popleft())
+                self._open(asked, outcomes)
         except LayerUnavailable as lost:
-            outcomes += [lost] * (sent - len(outcomes))
+            for _, parcel in asked:
+                parcel.fail(lost, outcomes)
             broken = LayerUnavailable(str(lost))
         if broken is not None:
             self.close()
-            outcomes += [broken] * (len(calls) - len(outcomes))
+            for parcel in left:
+                parcel.fail(broken, outcomes)
         return outcomes
+
+    def _open(self, asked: deque[tuple[int, Parcel]], outcomes: list[Any]) -> None:
+        """Read the answer to the first of the parcels that were sent."""
+        number, parcel = asked[0]
+        parcel.open(self.answer(number), outcomes)
+        asked.popleft()
 
     def _text(self, reason: str) -> str:
         return f"the bus at {self._path} is away: {reason}"

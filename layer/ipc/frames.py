@@ -32,13 +32,14 @@ import msgpack
 
 from ..errors import ChannelFull, LayerError
 
-VERSION = 1
+VERSION = 2
 CALLS, TAKE, CANCEL, HELLO, HEARD, BYE = range(6)
 
 OVERHEAD = 64 * 1024  # bytes that a frame may have beyond one largest message
 # What a client puts into one frame, so that the others' turns come soon.
 BATCH_CALLS = 1024
 BATCH_BYTES = 128 * 1024
+TOGETHER = 256  # messages in one call
 
 # Errors that a call raises at its caller's, by their names
 ERRORS: dict[str, type[Exception]] = {error.__name__: error for error in (LayerError, ChannelFull, TypeError)}

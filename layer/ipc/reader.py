@@ -12,7 +12,8 @@ from ..delivery import Delivery, deliveries
 from ..errors import LayerUnavailable
 from ..reader import Reader, Wanted
 from . import frames
-from .connection import Connection, chunks, refusal
+from .connection import Connection, refusal
+from .parcels import Answer, Parcel, parcels
 
 if TYPE_CHECKING:
     from .layer import IpcLayer
@@ -77,7 +78,7 @@ class IpcReader(Reader):
         self.alarm.ring()
 
     def _take(self, wanted: Wanted, start: int, limit: int, timeout: float | None) -> list[Delivery]:
-        return self._exchange((), None, wanted, start, limit, timeout)
+        return self._exchange(None, None, wanted, start, limit, timeout)
 
     def _flush_and_take(
         self,
@@ -88,15 +89,21 @@ class IpcReader(Reader):
         limit: int,
         timeout: float | None,
     ) -> list[Delivery]:
-        whole = list(chunks(calls))
+        whole = list(parcels(calls))
         if self._woken or len(whole) > 1:
             return super()._flush_and_take(calls, settle, wanted, start, limit, timeout)
-        return self._exchange(calls, settle, wanted, start, limit, timeout)
+        outcomes: list[Any] = [None] * len(calls)
+
+        def opened(answer: Answer) -> None:
+            whole[0].open(answer, outcomes)
+            settle(outcomes)
+
+        return self._exchange(whole[0], opened, wanted, start, limit, timeout)
 
     def _exchange(
         self,
-        calls: Sequence[Call],
-        settle: Callable[[Sequence[Any]], None] | None,
+        parcel: Parcel | None,
+        settle: Callable[[Answer], None] | None,
         wanted: Wanted,
         start: int,
         limit: int,
@@ -109,7 +116,7 @@ class IpcReader(Reader):
         attaches = tuple(checked.attach(inbox, holder)[1] for inbox in wanted.inboxes)
         waits = timeout is None or timeout > 0
         until = time.monotonic() + timeout if timeout else None
-        connection, number = self._ask(calls, (wanted.queues, start, limit, waits, attaches, None))
+        connection, number = self._ask(parcel, (wanted.queues, start, limit, waits, attaches, None))
         try:
             if settle is not None:
                 settle(connection.answer(number - 1))
@@ -132,14 +139,14 @@ class IpcReader(Reader):
             connection.close()  # an interrupt, too: an answer would come that nobody waits for
             raise
 
-    def _ask(self, calls: Sequence[Call], take: tuple[Any, ...]) -> tuple[Connection, int]:
+    def _ask(self, parcel: Parcel | None, take: tuple[Any, ...]) -> tuple[Connection, int]:
         """Send calls and a TAKE in one write; return the connection and the TAKE's id."""
         for _ in range(2):
             connection, fresh = self._connected()
             number = connection.number()
             data = b""
-            if calls:
-                data = connection.frame(frames.CALLS, number, calls)
+            if parcel is not None:
+                data = connection.frame(frames.CALLS, number, parcel.calls)
                 number = connection.number()
             try:
                 connection.send(data + connection.frame(frames.TAKE, number, *take))

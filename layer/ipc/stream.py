@@ -10,7 +10,8 @@ from ..backoff import Backoff
 from ..calls import Call
 from ..errors import LayerUnavailable
 from . import frames
-from .connection import TIMEOUT, Hello, chunks, outcomes_of, read_hello, refusal
+from .connection import TIMEOUT, Hello, read_hello, refusal
+from .parcels import Parcel, parcels
 from .place import is_trusted, peer_of
 
 UNSENT = 64 * 1024 * 1024  # bytes that wait for a broker which does not keep up, before calls are refused
@@ -49,7 +50,7 @@ class Stream(asyncio.Protocol):
         self._backoff = Backoff()
         self._transport: asyncio.Transport | None = None
         self._splitter = frames.Splitter(0xFFFFFFFF)
-        self._pending: deque[tuple[float, int, int, Done]] = deque()  # since when, id, how many calls, who waits
+        self._pending: deque[tuple[float, int, Parcel, _Run]] = deque()  # since when, id, what was sent, and for whom
         self._number = 0
         self._began = 0.0
         self._watch: TimerHandle | None = None
@@ -96,11 +97,12 @@ class Stream(asyncio.Protocol):
             self._loop.call_soon(done, [error] * len(calls))
             return
         written = []
-        collected = done if len(calls) == 1 else _Collected(len(calls), done).add
-        for chunk in chunks(calls):
+        run = _Run(len(calls), done)
+        for parcel in parcels(calls):
             number = self.number()
-            written.append(self._frame(frames.CALLS, number, chunk))
-            self._pending.append((self._loop.time(), number, len(chunk), collected))
+            written.append(self._frame(frames.CALLS, number, parcel.calls))
+            self._pending.append((self._loop.time(), number, parcel, run))
+            run.left += 1
         transport.write(written[0] if len(written) == 1 else b"".join(written))
         if self._watch is None:
             self._watch = self._loop.call_later(self._timeout, self._look)
@@ -140,9 +142,10 @@ class Stream(asyncio.Protocol):
             self._backoff.reset()
             self._up(hello)
         elif kind == frames.CALLS:
-            _, number, _, done = self._pending.popleft()
+            _, number, parcel, run = self._pending.popleft()
             assert number == parts[1], "answers come in order"
-            done(outcomes_of(parts[2], parts[3]))
+            parcel.open((parts[2], parts[3]), run.outcomes)
+            run.settle()
         elif kind == frames.BYE:
             self._goodbye, self._reason = True, parts[1]
         else:
@@ -173,8 +176,9 @@ class Stream(asyncio.Protocol):
         self._reason = reason
         pending, self._pending = self._pending, deque()
         error = LayerUnavailable(self._text(reason), uncertain=not self._goodbye)
-        for _, _, count, done in pending:
-            done([error] * count)
+        for _, _, parcel, run in pending:
+            parcel.fail(error, run.outcomes)
+            run.settle()
         if not self._closed:
             if self._again is None:
                 self._again = self._loop.call_later(self._backoff.next(), self._begin)
@@ -195,16 +199,23 @@ class Stream(asyncio.Protocol):
         return reason if self._path in reason else f"the bus at {self._path} is away: {reason}"
 
 
-class _Collected:
-    """Puts the outcomes of calls together that left in several frames."""
+class _Run:
+    """Calls under way in one or several parcels.
+
+    Args:
+        count: How many they are.
+        done: Who waits for all of them.
+    """
+
+    __slots__ = ("_done", "left", "outcomes")
 
     def __init__(self, count: int, done: Done) -> None:
-        self._left = count
-        self._outcomes: list[Any] = []
+        self.outcomes: list[Any] = [None] * count
+        self.left = 0  # parcels
         self._done = done
 
-    def add(self, outcomes: list[Any]) -> None:
-        """Take the outcomes of the next of them."""
-        self._outcomes += outcomes
-        if len(self._outcomes) == self._left:
-            self._done(self._outcomes)
+    def settle(self) -> None:
+        """Learn that the outcomes of one more parcel are written down."""
+        self.left -= 1
+        if not self.left:
+            self._done(self.outcomes)

@@ -50,6 +50,7 @@ class Store:
         self.listeners = Listeners(clock)
         self.calls: dict[str, Callable[..., Any]] = {
             "put": self.queues.put,
+            "put_many": self.queues.put_many,
             "cancel": self.queues.cancel,
             "take": self.queues.take,
             "put_back": self.queues.put_back,

@@ -15,7 +15,7 @@ A journal, where there is one, is told each change, so that everything can be re
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from .element import MESSAGE, PART, Element
@@ -157,6 +157,10 @@ class DurableQueue(Queue):
 
     def append(self, element: Element) -> None:
         self._ready(self._new(element))
+
+    def append_all(self, elements: Sequence[Element], size: int) -> None:
+        for element in elements:
+            self.append(element)
 
     def prepend(self, element: Element) -> None:
         self._ready(self._new(element), again=True)

@@ -1,15 +1,16 @@
 """One channel's queue: what waits in it, what is not yet due, and what it counts."""
 
 import heapq
+import itertools
 from collections import deque
-from collections.abc import Iterator
-from itertools import count
+from collections.abc import Iterator, Sequence
 
 from .element import PART, Element
 from .meter import Meter
 
 _FOREVER = float("inf")
-_order = count()
+_AT_ONCE = 1024  # elements looked at together
+_order = itertools.count()
 
 # due, order, key, the element as it will be queued, and the capacity it was sent under
 Delayed = tuple[float, int, str | None, Element, int]
@@ -69,6 +70,19 @@ class Queue:
                 self._soonest = deadline
         self.items.append(element)
 
+    def append_all(self, elements: Sequence[Element], size: int) -> None:
+        """Put messages of one deadline at the tail, of so many bytes together."""
+        deadline = elements[0][0]
+        if not self.items:
+            self._ordered, self._soonest = True, deadline
+        elif deadline < self.items[-1][0]:
+            self._ordered = False
+        if deadline < self._soonest:
+            self._soonest = deadline
+        self.used += len(elements)
+        self.size += size
+        self.items.extend(elements)
+
     def prepend(self, element: Element) -> None:
         """Put an element at the head."""
         deadline, _, kind, _, body, _ = element
@@ -91,6 +105,14 @@ class Queue:
             enough: Bytes of messages after which no more are taken.
         """
         items = self.items
+        count = min(limit, len(items))
+        if self._ordered and 0 < count <= _AT_ONCE and items[0][0] > now and not self.notes():
+            # Nothing among them is a note or has expired.
+            size = sum([len(element[4]) for element in itertools.islice(items, count)])
+            if size < enough:
+                self.used -= count
+                self.size -= size
+                return [items.popleft() for _ in range(count)]
         taken: list[Element] = []
         least = self.size - enough
         while items and len(taken) < limit:

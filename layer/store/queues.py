@@ -104,7 +104,7 @@ class Queues:
             and not self._make_room(queue, len(body), capacity, max_bytes, now)
         ):
             queue.full.count += 1
-            raise ChannelFull(f"{name} is full: {queue.used} messages wait there, its capacity is {capacity}")
+            raise ChannelFull.of(name, queue.used, capacity)
         if key is not None and replaced:
             queue.cancel(key)
         if queue.single:
@@ -124,6 +124,53 @@ class Queues:
         if name in self._watched:
             self._notify(name)
         return True
+
+    def put_many(
+        self, name: str, expiry: float, capacity: int, max_bytes: int | None, parts: Sequence[Any]
+    ) -> tuple[int, list[int]] | None:
+        """Put messages at the tail of a queue, as `put` does one after the other.
+
+        Args:
+            name, expiry, capacity, max_bytes: As of `put`.
+            parts: Of each message what stands after the `!`, and the packed message: local, body, local, body, …
+
+        Returns:
+            None if all were put; else how many wait there, and which were refused for want of room, from 0 on.
+        """
+        now = self._clock()
+        if self._agenda.next <= now:
+            self._agenda.run(now)
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._open(name, now)
+        if queue.single:
+            queue.trim(now)
+        if queue.delayed:
+            queue.promote(now)
+        deadline = now + expiry
+        elements: list[Element] = [
+            (deadline, now, MESSAGE, local, body, None) for local, body in zip(parts[::2], parts[1::2], strict=True)
+        ]
+        size = sum(map(len, parts[1::2]))
+        refused: list[int] = []
+        if queue.used + len(elements) <= capacity and (max_bytes is None or queue.size + size <= max_bytes):
+            queue.append_all(elements, size)
+        else:
+            for index, element in enumerate(elements):
+                if self._make_room(queue, len(element[4]), capacity, max_bytes, now):
+                    queue.append(element)
+                else:
+                    refused.append(index)
+        put = len(elements) - len(refused)
+        queue.sent.count += put
+        queue.full.count += len(refused)
+        if put:
+            if queue.single:
+                queue.life, queue.deadline = expiry, deadline
+            self.balance += put * queue.weight
+            if name in self._watched:
+                self._notify(name)
+        return (queue.used, refused) if refused else None
 
     def offer(self, name: str, element: Element, capacity: int, max_bytes: int | None, now: float) -> bool:
         """Put a group's message at the tail of a queue; False if it is full."""

@@ -134,6 +134,13 @@ WRONG: list[Any] = [
     ("put", ("a", "", b"x", -1.0, 10, None)),
     ("put", ("a", "", b"x", 60.0, 10, None, float("nan"), None, None, 600, None, False)),
     ("put", ("a", "", b"x", 60.0, 10, None, 0, "k", None, 600, None, False, 1)),
+    ("put_many", ("a", 60.0, 10, None, ())),
+    ("put_many", ("a", 60.0, 10, None, ("",))),
+    ("put_many", ("a", 60.0, 10, None, ("", "x"))),
+    ("put_many", ("a", 60.0, 10, None, (b"x", b"x"))),
+    ("put_many", ("a", 60.0, 10, None, ("", b"x", "a" * 256, b"x"))),
+    ("put_many", ("a", float("nan"), 10, None, ("", b"x"))),
+    ("put_many", ("a", 60.0, 10, None, ("", b"x") * 257)),
     ("renew", ("x!", "me", float("nan"))),
     ("purge", ("a" * 256,)),
     ("put", ("a", "", b"x", 60.0, 10, None, 0, "k" * 256, None, 600, None, False)),
@@ -232,14 +239,22 @@ def test_an_error_of_the_broker_itself_ends_nobody(
     assert "error in the call purge" in caplog.text
 
 
-def test_a_flood_leaves_the_others_their_turns(broker: Broker, client: Client) -> None:
+@pytest.mark.parametrize(
+    "calls",
+    [
+        (("put", ("a", "", b"x", 60.0, 10_000, None)),) * 5000,
+        (("put_many", ("a", 60.0, 100_000, None, ("", b"x") * 200)),) * 200,
+    ],
+    ids=["one by one", "together"],
+)
+def test_a_flood_leaves_the_others_their_turns(broker: Broker, client: Client, calls: tuple[Any, ...]) -> None:
     other = joined(broker)
-    client.send(frames.CALLS, 1, (("put", ("a", "", b"x", 60.0, 10_000, None)),) * 5000)
+    client.send(frames.CALLS, 1, calls)
     other.send(frames.CALLS, 1, (PUT,))
     broker.turn()
     assert other.written, "the first turn served the other"
     assert not client.written
-    assert broker.store.queues.balance < 1100, "a turn is bounded"
+    assert broker.store.queues.balance < 4500, "a turn is bounded"
     assert len(client.told()) == 1
 
 
@@ -271,6 +286,9 @@ def test_a_full_bus_refuses_what_it_would_have_to_keep(clock: ManualClock) -> No
     refused = [errors[0][1] for _, _, _, errors in told if errors]
     assert set(refused) == {"ChannelFull"}
     assert 1 <= len(refused) <= 4
+    client.send(frames.CALLS, 13, (("put_many", ("a", 60.0, 1000, None, ("", b"", "", b""))),))
+    [(_, _, _, [(_, name, text)])] = client.told()
+    assert (name, text) == ("ChannelFull", "the bus is full: it holds 1 MiB, its limit")
     client.send(frames.CALLS, 20, (("put_state", ("k", body, 60.0, None)), ("send_group", ("g", body, 60.0, {}))))
     [(_, _, _, errors)] = client.told()
     assert [(index, name) for index, name, _ in errors] == [(0, "LayerError")]
