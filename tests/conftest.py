@@ -28,6 +28,7 @@ import datetime
 import ipaddress
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -41,6 +42,11 @@ from trunkline.protocol_servers.testing import ReactorThread
 # An example may take as long as a busy machine lets it.
 hypothesis.settings.register_profile("trunkline", deadline=None)
 hypothesis.settings.load_profile("trunkline")
+
+# A shell's background job or nohup hands on that these are ignored; what the tests start shall hear them nevertheless.
+for _signal, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_signal) is signal.SIG_IGN:
+        signal.signal(_signal, _usual)
 
 
 @pytest.fixture(scope="session")
