@@ -110,6 +110,10 @@ class Batch:
         """Add that a delivery is given back; one from a plain channel cannot be."""
         self.calls.append((None if delivery.id is None else self._checked.nack(delivery, delay), None))
 
+    def extend(self, delivery: Delivery, seconds: float) -> None:
+        """Add that a delivery is left to its holder for longer; one from a plain channel needs no such thing."""
+        self.calls.append((None if delivery.id is None else self._checked.extend(delivery, seconds), True))
+
     def run(self) -> list[Any]:
         """Run what was added, in order, and become empty.
 
