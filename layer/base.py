@@ -106,18 +106,19 @@ class Layer(ABC):
             raise LayerUnavailable(str(error)) from None  # what it was asked for is not in doubt: it was not sent yet
 
     def is_durable(self, channel: str, *, anew: bool = False) -> bool:
-        """Tell whether a channel is durable.
+        """Tell whether what is sent to a channel stays until a consumer has returned, whoever listens now.
 
         Args:
             anew: Where it is not known to be, ask the others once more, who may have said so since.
 
         Raises:
-            LayerUnavailable: The layer is out of reach.
+            TypeError: The name breaks the rules.
+            LayerUnavailable: Nobody could be asked which channels are durable.
         """
-        queue = self._calls.queue(channel)
-        if anew and not self._calls.limits.durability(queue):
-            self._calls.limits.adopt(self._call(("agree", (self.options.durable_patterns,))))
-        return bool(self._calls.limits.durability(queue))
+        limits = self._calls.limits
+        if anew and not limits.find(channel)[0].visibility:
+            limits.adopt(self._call(("agree", (self.options.durable_patterns,))))
+        return limits.find(channel)[0].visibility > 0
 
     def ask_durable(self, channel: str) -> bool:
         """Have a channel be durable for all who use the layer, unless somebody said whether it is.
@@ -132,15 +133,6 @@ class Layer(ABC):
         if not self.is_durable(channel, anew=True) and limits.durability(channel) is None:
             limits.adopt(self._call(("agree", (self.options.durable_patterns | {channel: VISIBILITY},))))
         return bool(limits.durability(channel))
-
-    def is_durable(self, channel: str) -> bool:
-        """Tell whether what is sent to a channel stays until a consumer has returned, whoever listens now.
-
-        Raises:
-            TypeError: The name breaks the rules.
-            LayerUnavailable: Nobody could be asked yet which channels are durable.
-        """
-        return self._calls.limits.find(channel)[0].visibility > 0
 
     # sending
 
