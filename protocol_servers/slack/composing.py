@@ -167,10 +167,13 @@ def compose(utterance: Utterance, room: str | None) -> None:
     if room is None or utterance.place is None:
         raise Unfit("channel_not_found: there is no such room or person")
     _set_thread(utterance, message, room)
-    if message.get("reaction") is not None:
-        stamp, where = _target(message["id"], room)
-        reaction = message["reaction"]
-        utterance.steps.append(React(stamp, where, reaction, message["text"] or f"reacts with {reaction}"))
+    reaction = message.get("reaction")
+    if reaction is not None:
+        instead = message["text"] or f"reacts with {reaction}"
+        if message.get("id") is None:  # as a group's message may be
+            utterance.steps.append(Post(truncate(instead), action=True))
+        else:
+            utterance.steps.append(React(*_target(message["id"], room), reaction, instead))
         return
     utterance.steps.extend(_said(message, room))
     if not utterance.steps:
@@ -243,6 +246,7 @@ def _set_thread(utterance: Utterance, message: Mapping[str, Any], room: str) -> 
 
 
 def _target(id: str, room: str) -> tuple[str, str]:
+    """Return the time stamp and the room of a message."""
     found = read_message_id(id, room)
     if found is None:
         raise Unfit(f"message_not_found: {id[:100]!r} is not the id of a message")

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 _KEY = re.compile(r"(?:.*_)?(?:token|secret|password)")
-_VALUE = re.compile(r"x(?:ox[a-z]|app)(?:[.-][a-z])?-[A-Za-z0-9-]+")
+_VALUE = re.compile(r"x(?:ox[a-z](?:\.xox[a-z])?|app)-[A-Za-z0-9-]+")
 _REMOVED = "[removed]"
 _MOST_NESTED = 40
 

@@ -152,6 +152,8 @@ class WebApi:
         # Methods that write take JSON, which keeps types; the others take forms alone.
         json_body, form = (given, None) if method.startswith(("chat.", "views.")) else (None, _form(given))
         async with self._room:
+            if self._session is None:  # the SDK would open one of its own
+                raise NotSent("the connection is closed")
             try:
                 async with asyncio.timeout(self._timeout):
                     self.client.token = self.token()
@@ -160,6 +162,8 @@ class WebApi:
                 raise _failure_of(error.response) from None
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 raise _lost(error) from None
+            except (AttributeError, TypeError):  # which the SDK ends in when the JSON is no object
+                raise InDoubt("an answer that makes no sense") from None
         if not isinstance(answer.data, dict):
             raise InDoubt("an answer that is no JSON")
         return answer.data
