@@ -22,7 +22,7 @@ write one. Formats of one's own become known by `register`:
     register(Format("sensor.reading", record_of(Reading), reply=Format("sensor reply", record_of(Order))))
 """
 
-from . import chat, delay, email, http, irc_client, udp, websocket
+from . import chat, delay, email, http, irc_client, slack, udp, websocket
 from .format import Composed, Format, FormatError, Message
 from .json_form import from_json, to_json
 from .kinds import Characters, Field, Most, Range
@@ -68,6 +68,6 @@ __all__ = [
     "validate",
 ]
 
-for _protocol in (http, websocket, chat, irc_client, email, udp, delay):
+for _protocol in (http, websocket, chat, irc_client, slack, email, udp, delay):
     for _format in _protocol.FORMATS:
         register(_format)

@@ -109,13 +109,13 @@ class SentFile(TypedDict):
     body_key: NotRequired[Annotated[str, "The stored content."]]
 
 
-class ChatReply(TypedDict):
-    """Something to say. `{"text": …}` alone is always enough, and is a valid WebSocket reply too.
-
-    What a service cannot do degrades to text; a consumer never needs to ask which service it talks to.
-    """
-
+class _Words(TypedDict):
     text: Annotated[str, "What to say, plain Unicode."]
+
+
+class Manner(TypedDict):
+    """How something is said, and what with it."""
+
     thread: NotRequired[
         Annotated[
             Literal["same", "new", "channel"],
@@ -139,6 +139,13 @@ class ChatReply(TypedDict):
     ]
     expires: NotRequired[Annotated[float, "Dropped if not said by then, in Unix seconds."]]
     receipt_channel: NotRequired[Annotated[str, "Where a `chat.receipt` goes when it was said, or was not."]]
+
+
+class ChatReply(_Words, Manner):
+    """Something to say. `{"text": …}` alone is always enough, and is a valid WebSocket reply too.
+
+    What a service cannot do degrades to text; a consumer never needs to ask which service it talks to.
+    """
 
 
 REPLY = Format("chat reply", record_of(ChatReply, OnlyWith("reaction", "id")))

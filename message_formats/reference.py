@@ -111,7 +111,7 @@ def _listings(record: Record) -> Iterator[str]:
         for field in part.fields:
             default = "" if field.required else f" = {_literal(field.default)}"
             lines += [f"  {field.name}: {field.type}{default}", _wrapped(field.doc, "      ")]
-        yield "\n".join([*lines, *(f"  Rule: {rule.text}" for rule in part.rules)])
+        yield "\n".join([*lines, *(_wrapped(f"Rule: {rule.text}", "  ", "    ") for rule in part.rules)])
 
 
 def _tables(record: Record) -> Iterator[str]:

@@ -37,6 +37,11 @@ KEYS = {
     "irc-client.invite": "reply_channel network server user channel",
     "irc-client.receive": "reply_channel network server user type channel body tags={}",
     "irc-client.numeric": "reply_channel network server command params",
+    "slack.event": "reply_channel network team channel user id event_type event",
+    "slack.command": "reply_channel network team channel user id command text trigger_id response_url",
+    "slack.action": "reply_channel network team channel user id action_id block_id value=None payload",
+    "slack.shortcut": "reply_channel network team channel user id callback_id trigger_id payload type",
+    "slack.view": "reply_channel network team channel user id callback_id trigger_id payload type",
     "email.recipient": "reply_channel address from=None client helo",
     "email.receive": "reply_channel id address tag=None from=None to headers header_list subject='' message_id='' "
     "text='' reply_to_text html=None content attachments=[] size client helo tls=False auth_user=None "
@@ -55,6 +60,9 @@ REPLY_KEYS = {
     "websocket reply": "accept=None text=None bytes=None close=False subprotocol=None",
     "chat reply": "text thread='same' action=False notice=False reaction=None id=None edit=None files=[] blocks=None "
     "user=None notify=False overflow='split' expires=None receipt_channel=None",
+    "slack reply": "text=None thread='same' action=False notice=False reaction=None id=None edit=None files=[] "
+    "blocks=None user=None notify=False overflow='split' expires=None receipt_channel=None method=None arguments={} "
+    "result_channel=None",
     "irc-client reply": "type channel=None body=None key=None user=None",
     "email reply": "accept=True code=None text=None",
     "udp reply": "data",
@@ -73,6 +81,7 @@ REPLIES = {
     "email.receive": "email reply",
     "udp.receive": "udp reply",
     **{name: "irc-client reply" for name in KEYS if name.startswith("irc-client.")},
+    **{name: "slack reply" for name in KEYS if name.startswith("slack.")},
 }
 
 
@@ -170,6 +179,7 @@ def test_flags() -> None:
         "chat.reaction",
         "chat.receipt",
         *(name for name in KEYS if name.startswith("irc-client.")),
+        "slack.event",
         "email.delivered",
         "email.failed",
     }
