@@ -79,6 +79,9 @@ class Names:
         stats: Counts "names_asked" and "names_late".
         most_users: People that are remembered.
         most_rooms: Rooms that are remembered.
+
+    Attributes:
+        clock: Monotonic seconds.
     """
 
     def __init__(
@@ -93,7 +96,7 @@ class Names:
     ) -> None:
         self._ask = ask
         self._spawn = spawn
-        self._clock = clock
+        self.clock = clock
         self._stats = stats
         self._users = _Known(most_users)
         self._rooms = _Known(most_rooms)
@@ -115,6 +118,14 @@ class Names:
         entry = self._rooms.get(id)
         return None if entry is None else entry.name
 
+    def user_id(self, name: str) -> str | None:
+        """Return the id of a person by a name without "@", if it is known."""
+        return self._users.find(name)
+
+    def room_id(self, name: str) -> str | None:
+        """Return the id of a room by its name without "#", if it is known."""
+        return self._rooms.find(name)
+
     async def wait(self, ids: Iterable[str], until: float) -> None:
         """Ask for the names that are not known, and wait for them for a while.
 
@@ -123,7 +134,7 @@ class Names:
             until: When, by the clock, it has to go on without.
         """
         waiting = {each for each in map(self._want, ids) if each is not None}
-        left = until - self._clock()
+        left = until - self.clock()
         if not waiting or self._late or left <= 0:
             return
         _, late = await asyncio.wait(waiting, timeout=left)
@@ -137,7 +148,7 @@ class Names:
         if known is None:
             return None
         entry = known.get(id)
-        now = self._clock()
+        now = self.clock()
         if entry is not None and now < entry.until:
             return None
         asked = self._asked.get(id)
@@ -159,20 +170,20 @@ class Names:
         )
         try:
             async with self._at_once:
-                if self._clock() < self._not_before:
+                if self.clock() < self._not_before:
                     return
                 self._stats["names_asked"] += 1
                 answer = await self._ask(method, {argument: id})
             self._late = False
             if not learn(answer.get(argument), id):
-                known.put(id, None, self._clock() + _UNKNOWN)
+                known.put(id, None, self.clock() + _UNKNOWN)
         except Refused:
             self._late = False
-            known.put(id, None, self._clock() + _UNKNOWN)
+            known.put(id, None, self.clock() + _UNKNOWN)
         except RateLimited as error:
-            self._not_before = self._clock() + error.retry_after
+            self._not_before = self.clock() + error.retry_after
         except SlackCallError:
-            self._not_before = self._clock() + _PAUSE
+            self._not_before = self.clock() + _PAUSE
         finally:
             self._asked.pop(id, None)
             if not asked.done():
@@ -187,7 +198,7 @@ class Names:
         found, name = shape.get("id"), user_name(shape)
         if not isinstance(found, str) or (id or found) != found or name is None:
             return False
-        self._users.put(found, name, self._clock() + _FRESH)
+        self._users.put(found, name, self.clock() + _FRESH)
         return True
 
     def learn_room(self, shape: Any, id: str | None = None) -> bool:
@@ -197,7 +208,7 @@ class Names:
         found, name = shape.get("id"), as_name(shape.get("name"))
         if not isinstance(found, str) or (id or found) != found or name is None:
             return False
-        self._rooms.put(found, name, self._clock() + _FRESH)
+        self._rooms.put(found, name, self.clock() + _FRESH)
         return True
 
     def follow(self, event: Mapping[str, Any]) -> None:
@@ -211,13 +222,21 @@ class Names:
     # Ids for names
 
     async def find_user(self, name: str) -> str | None:
-        """Return the id of a person by a name without "@"."""
+        """Return the id of a person by a name without "@".
+
+        Raises:
+            SlackCallError: Slack could not be asked.
+        """
         if self._users.find(name) is None:
             await self._search("users.list", "members", {}, self.learn_user)
         return self._users.find(name)
 
     async def find_room(self, name: str) -> str | None:
-        """Return the id of a room by its name without "#"."""
+        """Return the id of a room by its name without "#".
+
+        Raises:
+            SlackCallError: Slack could not be asked.
+        """
         if self._rooms.find(name) is None:
             types = {"types": "public_channel,private_channel", "exclude_archived": True}
             await self._search("conversations.list", "channels", types, self.learn_room)
@@ -226,19 +245,20 @@ class Names:
     async def _search(self, method: str, key: str, arguments: Mapping[str, Any], learn: Callable[[Any], bool]) -> None:
         """Learn a whole list, unless that was done a short time ago."""
         since, task = self._searches.get(method, (0.0, None))
-        if task is None or (task.done() and self._clock() >= since + _SEARCHED):
+        if task is None or (task.done() and (_failed(task) or self.clock() >= since + _SEARCHED)):
             task = asyncio.ensure_future(self._learn_all(method, key, arguments, learn))
-            self._searches[method] = self._clock(), task
+            self._searches[method] = self.clock(), task
         await asyncio.shield(task)
 
     async def _learn_all(
         self, method: str, key: str, arguments: Mapping[str, Any], learn: Callable[[Any], bool]
     ) -> None:
-        try:
-            async for shape in pages(self._ask, method, key, arguments):
-                learn(shape)
-        except SlackCallError:
-            pass  # what is known by then has to do
+        async for shape in pages(self._ask, method, key, arguments):
+            learn(shape)
+
+
+def _failed(task: asyncio.Task[None]) -> bool:
+    return task.cancelled() or task.exception() is not None
 
 
 async def pages(ask: Ask, method: str, key: str, arguments: Mapping[str, Any]) -> Any:

@@ -24,6 +24,7 @@ from typing import Any
 import aiohttp
 
 from ...layer.backoff import Backoff
+from .shapes import read_object
 from .web_api import RateLimited, Refused, SlackCallError
 
 Envelope = dict[str, Any]
@@ -338,11 +339,7 @@ def _read(message: aiohttp.WSMessage) -> dict[str, Any] | None:
     """Return what a message says, if that is a JSON object."""
     if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
         return None
-    try:
-        frame = json.loads(message.data)
-    except (ValueError, RecursionError):
-        return None
-    return frame if isinstance(frame, dict) else None
+    return read_object(message.data)
 
 
 def _word(text: Any) -> str | None:

@@ -97,6 +97,12 @@ def _check_routing(report: _Report, configuration: Configuration) -> None:
                 report.fine(f"{name}: {endpoint}")
         for network, table in getattr(settings, "networks", {}).items():
             report.fine(f"{name}.{network}: {', '.join(table.servers)}")
+        for workspace, table in getattr(settings, "workspaces", {}).items():
+            ways = [
+                *(["Socket Mode"] if table.app_token is not None else []),
+                *(["requests"] if table.endpoints else []),
+            ]
+            report.fine(f"{name}.{workspace}: {table.api_url} by {' and '.join(ways)}")
 
 
 def _check_endpoint(text: str) -> bool:

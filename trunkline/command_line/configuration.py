@@ -51,6 +51,7 @@ _PUBLISHED = {
     "smtp": ("email.receive", "email.recipient"),
     "udp": ("udp.",),
     "irc": ("chat.", "irc-client."),
+    "slack": ("chat.", "slack."),
 }
 
 
@@ -137,11 +138,14 @@ def refuse_no_endpoint(name: str, settings: Any) -> None:
 
 
 def unserved(routing: Routing, servers: Container[str]) -> Iterator[str]:
-    """Say which channels of a routing no server among these publishes, where another server of ours would."""
-    for server, prefixes in _PUBLISHED.items():
-        channels = sorted(name for name in routing.channel_names() if name.startswith(prefixes))
-        if channels and server not in servers:
-            yield f"routes listen to {', '.join(channels)}, and no [{server}] is configured: nothing will come there"
+    """Say which channels of a routing no server among these publishes, where others of ours would."""
+    silent: dict[str, list[str]] = {}
+    for channel in sorted(routing.channel_names()):
+        publishers = [server for server, prefixes in _PUBLISHED.items() if channel.startswith(prefixes)]
+        if publishers and not any(server in servers for server in publishers):
+            silent.setdefault(" or ".join(f"[{server}]" for server in publishers), []).append(channel)
+    for tables, channels in silent.items():
+        yield f"routes listen to {', '.join(channels)}, and no {tables} is configured: nothing will come there"
 
 
 def in_memory(configuration: Configuration) -> bool:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 SUMMARY = "Run one protocol server; its workers are other processes on the same layer (trunkline work)."
 _CLIENTS = frozenset({"irc"})  # they connect, and do not listen
+_NAMED = {
+    "irc": "a network: a table [irc.NETWORK] with servers and nick",
+    "slack": "a workspace: a table [slack.WORKSPACE] with bot_token and app_token",
+}
 
 EXAMPLES = (
     "trunkline serve http --layer redis://localhost:6379/0",
@@ -26,6 +30,7 @@ EXAMPLES = (
     "trunkline serve smtp -c trunkline.toml --grace 60",
     "trunkline serve udp -e udp:9999",
     "trunkline serve irc -c trunkline.toml",
+    "trunkline serve slack -c trunkline.toml",
 )
 
 
@@ -60,6 +65,8 @@ def _execute(arguments: argparse.Namespace, parent: Parent | None) -> int:
     name = arguments.server
     if name in _CLIENTS:
         _refuse_listening(arguments)
+    elif name in _NAMED and arguments.endpoints is not None:
+        raise UsageError(f"serve {name} has endpoints in its tables, [{name}.WORKSPACE], and not after -e")
     configuration = configured.load_configuration(arguments, (name,))
     settings = _settings_of(name, configuration)
     running.require_shared_layer(configuration, f"serve {name}")
@@ -108,8 +115,8 @@ def _settings_of(name: str, configuration: Configuration) -> Any:
         return configuration.servers[name]
     if name == "udp":  # there is no port that everybody would expect
         raise UsageError("serve udp needs an endpoint: -e udp:PORT, TRUNKLINE_UDP_ENDPOINTS, or [udp] in a file")
-    if name == "irc":
-        raise UsageError("serve irc needs a network: a table [irc.NETWORK] with servers and nick in a file (-c FILE)")
+    if name in _NAMED:
+        raise UsageError(f"serve {name} needs {_NAMED[name]} in a file (-c FILE)")
     return load_server(name).Settings()
 
 
