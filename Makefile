@@ -28,7 +28,7 @@ run: .venv/run.stamp
 	@cd examples/helpdesk && exec "$(CURDIR)/$(VENV)/trunkline" run
 
 test: .venv/test.stamp
-	@sh scripts/debian-packages "swaks=swaks libnet-ssleay-perl" chromium curl redis-server redis-sentinel nodejs ngircd inspircd
+	@sh scripts/debian-packages "swaks=swaks libnet-ssleay-perl" chromium curl nghttp=nghttp2-client redis-server redis-sentinel nodejs ngircd inspircd
 	@$(VENV)/python scripts/run-tests
 
 campaigns: .venv/test.stamp

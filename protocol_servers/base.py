@@ -213,19 +213,23 @@ class ProtocolServer:
         await self._end()
         return in_time
 
-    async def listen_on(self, descriptions: Iterable[str], factory: Any, scheme: str) -> None:
+    async def listen_on(
+        self, descriptions: Iterable[str], factory: Any, scheme: str, *, protocols: Sequence[str] = ()
+    ) -> None:
         """Serve ``factory`` on every endpoint and add it to `ports`.
 
         Args:
             descriptions: Endpoint strings such as ``tcp:8000``.
             factory: A Twisted ``IProtocolFactory``; builds the protocol of each connection.
             scheme: What the address begins with for people; TLS adds an ``s``.
+            protocols: What TLS offers to speak, the best first (ALPN).
 
         Raises:
             StartError: A port is taken or may not be used.
             UsageError: A description makes no sense.
         """
-        for port in await listen_all(self.reactor, list(descriptions), factory, reuse_port=self.reuse_port):
+        texts = list(descriptions)
+        for port in await listen_all(self.reactor, texts, factory, reuse_port=self.reuse_port, protocols=protocols):
             self.add_port(port, scheme)
 
     def receive_on(self, descriptions: Iterable[str], protocol: Callable[[], DatagramProtocol], scheme: str) -> None:

@@ -14,7 +14,7 @@ import re
 import socket
 import ssl
 import stat
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,6 +167,7 @@ async def listen_all(
     reuse_port: bool = False,
     handshake_timeout: float = HANDSHAKE_TIMEOUT,
     linger: float = LINGER,
+    protocols: Sequence[str] = (),
 ) -> list[Port]:
     """Listen on every description or on none.
 
@@ -178,6 +179,7 @@ async def listen_all(
         reuse_port: Share the ports with other processes (``SO_REUSEPORT``).
         handshake_timeout: Seconds that the TLS handshake of an ``ssl:`` endpoint may take.
         linger: Seconds that a closing connection may make no progress before it is cut.
+        protocols: What ``ssl:`` endpoints offer to speak, the best first (ALPN).
 
     Raises:
         StartError: A port is taken or may not be used.
@@ -192,7 +194,7 @@ async def listen_all(
                 ports.append(await _foreign(reactor, description, factory))
                 continue
             loop = loop_of(reactor)
-            acceptor = Acceptor(loop, factory, handshake_timeout=handshake_timeout, linger=linger)
+            acceptor = Acceptor(loop, factory, handshake_timeout=handshake_timeout, linger=linger, protocols=protocols)
             factory.doStart()
             try:
                 ports.append(await listen(description, acceptor, default_interface, reuse_port))
@@ -281,7 +283,7 @@ async def _ssl(description: Description, acceptor: Acceptor, default_interface: 
     key = description.options.get("privateKey", "server.pem")
     certificate = description.options.get("certKey", key)
     try:
-        acceptor.context = server_context(certificate, key)
+        acceptor.context = server_context(certificate, key, protocols=acceptor.protocols)
     except OSError as error:
         raise UsageError(
             f"{description.text}: certificate {certificate} with key {key} cannot be used: {error.strerror or error}"
@@ -395,6 +397,7 @@ class _ForeignTransport(ProtocolWrapper):
     """Another endpoint's transport with what our protocols expect of ours."""
 
     tls = False
+    negotiated_protocol = None
 
     @property
     def buffered(self) -> int:

@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 import ssl
+from collections.abc import Sequence
 
 _log = logging.getLogger("trunkline.tls")
 
@@ -13,12 +14,13 @@ _log = logging.getLogger("trunkline.tls")
 class _Files:
     """A certificate and key on disk, and what was last known of them."""
 
-    def __init__(self, context: ssl.SSLContext, certificate: str, key: str) -> None:
-        self._context = context
+    def __init__(self, certificate: str, key: str, protocols: Sequence[str]) -> None:
+        self._protocols = protocols
+        self.context = self._new_context()
         self._certificate = certificate
         self._key = key
         self._seen: object = self._look()
-        context.load_cert_chain(certificate, key, _no_password)
+        self.context.load_cert_chain(certificate, key, _no_password)
 
     def _look(self) -> object:
         seen: list[object] = []
@@ -37,26 +39,27 @@ class _Files:
             self._seen = seen
             try:
                 # A fresh context: a pair that is half written must not spoil the one in use.
-                context = _new_context()
+                context = self._new_context()
                 context.load_cert_chain(self._certificate, self._key, _no_password)
-                self._context = context
+                self.context = context
                 _log.info("read the changed certificate %s", self._certificate)
             except OSError as error:
                 _log.warning("changed certificate %s cannot be used, the old one stays: %s", self._certificate, error)
-        connection.context = self._context
+        connection.context = self.context
+
+    def _new_context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # TLS compression and client-side renegotiation only serve attackers.
+        context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+        if self._protocols:
+            context.set_alpn_protocols(self._protocols)
+        return context
 
 
 def _no_password() -> str:
     # Without this OpenSSL asks on the terminal and waits, the whole loop with it.
     raise OSError("the key is locked with a password; store it without one")
-
-
-def _new_context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # TLS compression and client-side renegotiation only serve attackers.
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    return context
 
 
 @functools.cache
@@ -84,16 +87,18 @@ def client_context(*, verify: bool = True, certificate: str | None = None, key: 
     return context
 
 
-def server_context(certificate: str, key: str | None = None) -> ssl.SSLContext:
+def server_context(certificate: str, key: str | None = None, *, protocols: Sequence[str] = ()) -> ssl.SSLContext:
     """Return a context for TLS 1.2 and later that follows its files.
 
     Args:
         certificate: Path of a PEM file with the certificate and its chain.
         key: Path of a PEM file with the private key; ``certificate`` holds it too when None.
+        protocols: What is offered to be spoken, the best first (ALPN, RFC 7301), such as "h2".
 
     Raises:
         OSError: A file cannot be read, the key is locked, or (``ssl.SSLError``) the two do not make a pair.
     """
-    context = _new_context()
-    context.sni_callback = _Files(context, certificate, key or certificate).client_hello
+    files = _Files(certificate, key or certificate, protocols)
+    context = files.context
+    context.sni_callback = files.client_hello
     return context

@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -60,9 +60,10 @@ class Acceptor:
         context: Connections begin with TLS by this context; without it when None.
         handshake_timeout: Seconds that such a beginning may take.
         linger: Seconds that a closing connection may make no progress before it is cut.
+        protocols: What is offered to be spoken where a context is made for them (ALPN).
     """
 
-    __slots__ = ("context", "factory", "handshake_timeout", "linger", "loop", "transports")
+    __slots__ = ("context", "factory", "handshake_timeout", "linger", "loop", "protocols", "transports")
 
     def __init__(
         self,
@@ -72,12 +73,14 @@ class Acceptor:
         context: ssl.SSLContext | None = None,
         handshake_timeout: float = HANDSHAKE_TIMEOUT,
         linger: float = LINGER,
+        protocols: Sequence[str] = (),
     ) -> None:
         self.loop = loop
         self.factory = factory
         self.context = context
         self.handshake_timeout = handshake_timeout
         self.linger = linger
+        self.protocols = protocols
         self.transports: set[LoopTransport] = set()
 
     def __call__(self) -> LoopTransport:
@@ -89,8 +92,8 @@ class Acceptor:
 class LoopTransport(asyncio.Protocol):
     """One connection: asyncio protocol to the loop, `ITCPTransport` to the Twisted protocol.
 
-    Beyond Twisted's interface it has `buffered`, `tls` and a `startTLS` on Python's own ``ssl.SSLContext``.
-    ``write`` is replaced over the life of the connection: look it up each time.
+    Beyond Twisted's interface it has `buffered`, `tls`, `negotiated_protocol` and a `startTLS` on Python's own
+    ``ssl.SSLContext``. ``write`` is replaced over the life of the connection: look it up each time.
 
     Attributes:
         disconnecting: The connection is about to close; nothing more should be written.
@@ -299,6 +302,12 @@ class LoopTransport(asyncio.Protocol):
         self._producer = None
         if self.disconnecting and not self._lost and self._queue is None:
             self._close()
+
+    @property
+    def negotiated_protocol(self) -> str | None:
+        """What both sides agreed on with TLS to speak (ALPN, RFC 7301), such as "h2"; None where they did not."""
+        encryption = self._transport.get_extra_info("ssl_object")
+        return None if encryption is None else encryption.selected_alpn_protocol()
 
     @property
     def peer_certificate(self) -> bytes | None:

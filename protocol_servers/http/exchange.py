@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..base import Connection, Message, Refusal
-from ..http_core import BadResponse, HttpStream, Request, plain
+from ..http_core import BadResponse, Request, ResponseStream, plain
 
 if TYPE_CHECKING:
     from .server import HttpServer
@@ -28,7 +28,7 @@ class Exchange:
     Args:
         server: whose request this is.
         request: the request.
-        stream: the connection to answer on.
+        stream: what to answer on.
     """
 
     __slots__ = (
@@ -46,7 +46,7 @@ class Exchange:
         "_waits",
     )
 
-    def __init__(self, server: HttpServer, request: Request, stream: HttpStream) -> None:
+    def __init__(self, server: HttpServer, request: Request, stream: ResponseStream) -> None:
         self._server = server
         self._request = request
         self._stream = stream

@@ -9,16 +9,18 @@ from typing import Any, cast
 
 from ...layer import Layer
 from ..base import Connection, Message, ProtocolServer, Refusal
-from ..http_core import HttpFactory, HttpLimits, HttpStream, Request
+from ..http_core import HttpFactory, HttpLimits, Request, ResponseStream
 from .access_log import AccessLog
 from .exchange import Exchange
 from .output import standard_output
 from .settings import HttpSettings
 from .websocket import WebSocket, broadcast, close_all
 
+ALPN = ("h2", "http/1.1")
+
 
 class HttpServer(ProtocolServer):
-    """Serve HTTP/1.0, HTTP/1.1 and WebSockets from consumers on the bus."""
+    """Serve HTTP/1.0, HTTP/1.1, HTTP/2 and WebSockets from consumers on the bus."""
 
     name = "http"
     extra = "http"
@@ -39,21 +41,21 @@ class HttpServer(ProtocolServer):
 
     async def listen(self) -> None:
         """Listen on the endpoints of the settings."""
-        await self.listen_on(self.settings.endpoints, self.factory, "http")
+        await self.listen_on(self.settings.endpoints, self.factory, "http", protocols=ALPN)
 
     async def drain(self, grace: float) -> None:
         """Answer what was asked, send WebSockets away, and wait until every connection has ended."""
-        sockets = [stream.upgraded for stream in self.factory.connections if stream.upgraded is not None]
+        sockets = cast("list[WebSocket]", self.factory.upgraded)
         draining = asyncio.ensure_future(self.factory.drain(grace))
         try:
-            await close_all(cast("list[WebSocket]", sockets), grace)
+            await close_all(sockets, grace)
             await draining
         finally:
             draining.cancel()
 
     # What the HTTP core asks
 
-    def begin(self, request: Request, stream: HttpStream) -> Exchange:
+    def begin(self, request: Request, stream: ResponseStream) -> Exchange:
         """Take a request."""
         return Exchange(self, request, stream)
 

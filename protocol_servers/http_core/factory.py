@@ -7,8 +7,9 @@ import asyncio
 from twisted.internet.interfaces import IAddress, IProtocolFactory
 from zope.interface import implementer  # type: ignore[import-untyped]
 
-from .handler import HttpHandler
+from .handler import HttpHandler, Upgraded
 from .head import HeadParser
+from .http2 import Http2Connection
 from .response import DateHeader
 from .stream import HttpStream
 
@@ -30,12 +31,12 @@ class HttpFactory:
         self.handler = handler
         self.heads = HeadParser(handler.limits)
         self.date = DateHeader()
-        self.connections: set[HttpStream] = set()
+        self.connections: set[HttpStream | Http2Connection] = set()
         self._emptied: asyncio.Event | None = None
 
-    def lost(self, stream: HttpStream) -> None:
+    def lost(self, connection: HttpStream | Http2Connection) -> None:
         """Take note that a connection has ended."""
-        self.connections.discard(stream)
+        self.connections.discard(connection)
         if self._emptied is not None and not self.connections:
             self._emptied.set()
 
@@ -47,9 +48,9 @@ class HttpFactory:
                 nine tenths whoever still waits for an answer is told that there will be none.
         """
         self._emptied = asyncio.Event()
-        for act, share in ((HttpStream.drain, 0.5), (HttpStream.hurry, 0.4), (HttpStream.give_up, None)):
-            for stream in list(self.connections):
-                act(stream)
+        for act, share in (("drain", 0.5), ("hurry", 0.4), ("give_up", None)):
+            for connection in list(self.connections):
+                getattr(connection, act)()
             if not self.connections:
                 return
             try:
@@ -57,6 +58,11 @@ class HttpFactory:
             except TimeoutError:
                 continue
             return
+
+    @property
+    def upgraded(self) -> list[Upgraded]:
+        """What took connections, or streams of them, over."""
+        return [upgraded for connection in self.connections for upgraded in connection.sockets]
 
     def buildProtocol(self, addr: IAddress | None) -> HttpStream:
         """Make a connection."""

@@ -21,11 +21,12 @@ _IS_TOKEN = re.compile(_TOKEN)
 # Whatever may not stand in a head or in trailers; TAB may. A CR that ends the text so far may still get its LF.
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?![\n]|\Z)")
 # RFC 9110 section 7.2 without the generosity of RFC 3986: what names hosts in practice, IPv6 in brackets.
-_AUTHORITY = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+AUTHORITY = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 # Printable ASCII but "#": browsers do send some of `"<>\^{|}` as they are, a fragment never.
 _TARGET = re.compile(rb"[\x21\x22\x24-\x7e]+")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)([^?]*)(\?.*)?", re.IGNORECASE)
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_PREFACE = b"PRI * HTTP/2.0"
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _SPECIAL = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"))
 _VERSIONS = {b" HTTP/1.1": "1.1", b" HTTP/1.0": "1.0"}
@@ -51,6 +52,13 @@ def _name(name: bytes) -> tuple[bytes, int]:
             _names.clear()  # somebody invents names; those in use are soon known again
         _names[name] = known
     return known
+
+
+class Http2Preface(BadRequest):
+    """A head that no HTTP/1 request has: the beginning of HTTP/2 (RFC 9113 section 3.4)."""
+
+    def __init__(self) -> None:
+        super().__init__(505, "HTTP/2 begins with the connection, not within it")
 
 
 def find_control(text: bytes, start: int = 0) -> BadRequest | None:
@@ -211,6 +219,8 @@ def _split_request_line(line: bytes) -> tuple[str, bytes, str]:
         raise BadRequest(400, "the method has characters which no method may have")
     number = _VERSIONS.get(b" " + version)
     if number is None:
+        if line == _PREFACE:
+            raise Http2Preface
         if _VERSION.fullmatch(version):
             raise BadRequest(505, f"{version.decode()} is not spoken here, only HTTP/1.0 and HTTP/1.1")
         raise BadRequest(400, "the request line does not end in HTTP/1.0 or HTTP/1.1")
@@ -252,7 +262,7 @@ def _request(
     if host is None:
         if new:
             raise BadRequest(400, "no Host header")
-    elif not _AUTHORITY.fullmatch(host):
+    elif not AUTHORITY.fullmatch(host):
         raise BadRequest(400, "the Host header is not a host with an optional port")
     size: int | None = 0
     if coding is not None:
@@ -270,11 +280,8 @@ def _request(
     elif length is not None:
         if not length.isdigit():
             raise BadRequest(400, "Content-Length is not a number")
-        # A number too long for any limit is not worth converting.
-        size = int(length) if len(length) <= 18 else limits.max_body + 1
-        if size > limits.max_body:
-            raise BadRequest(413, f"the body is over {limits.max_body} bytes")
-    path, query = _split_target(method, target, headers)
+        size = body_length(length, limits)
+    path, query = split_target(method, target, headers)
     keep_alive = new
     if options:
         wishes = _tokens(options)
@@ -287,13 +294,38 @@ def _request(
     )
 
 
+def body_length(digits: bytes, limits: HttpLimits) -> int:
+    """Read a Content-Length that is known to be digits.
+
+    Raises:
+        BadRequest: 413 over `max_body`.
+    """
+    # A number too long for any limit is not worth converting.
+    size = int(digits) if len(digits) <= 18 else limits.max_body + 1
+    if size > limits.max_body:
+        raise BadRequest(413, f"the body is over {limits.max_body} bytes")
+    return size
+
+
 def _tokens(value: bytes) -> list[bytes]:
     """Split a comma-separated list of case-insensitive tokens (RFC 9110 section 5.6.1)."""
     return [token.strip(b" \t") for token in value.lower().split(b",")]
 
 
-def _split_target(method: str, target: bytes, headers: list[Header]) -> tuple[str, bytes]:
-    """Find path and query of a target in origin-, absolute- or asterisk-form (RFC 9112 section 3.2)."""
+def split_target(method: str, target: bytes, headers: list[Header]) -> tuple[str, bytes]:
+    """Find path and query of a target in origin-, absolute- or asterisk-form (RFC 9112 section 3.2).
+
+    Args:
+        method: the request's method.
+        target: its target.
+        headers: its headers; the host of an absolute target takes the place of theirs.
+
+    Returns:
+        The path, percent- and UTF-8-decoded, and the raw query.
+
+    Raises:
+        BadRequest: 400 for anything else.
+    """
     if not _TARGET.fullmatch(target):
         raise BadRequest(400, "the target has a fragment, or characters that must be percent-encoded")
     if target[0] == 0x2F:
@@ -307,7 +339,7 @@ def _split_target(method: str, target: bytes, headers: list[Header]) -> tuple[st
         if absolute is None:
             raise BadRequest(400, "the target is neither a path nor an http address")
         authority, raw, query = absolute[1], absolute[2] or b"/", (absolute[3] or b"?")[1:]
-        if not _AUTHORITY.fullmatch(authority):
+        if not AUTHORITY.fullmatch(authority):
             raise BadRequest(400, "the target's host is not a host with an optional port")
         # The target's host goes before the header's (RFC 9112 section 3.2.2).
         headers[:] = [(b"host", authority), *(header for header in headers if header[0] != b"host")]

@@ -13,11 +13,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from .factory import HttpFactory
-from .handler import Exchange
+from .handler import Exchange, ResponseStream
 from .limits import HttpLimits
 from .request import Header, Request
 from .response import BadResponse, plain
-from .stream import HttpStream
 
 if TYPE_CHECKING:
     from ..base import ProtocolServer
@@ -114,7 +113,7 @@ class HookFactory(HttpFactory):
 
     # What the HTTP core asks
 
-    def begin(self, request: Request, stream: HttpStream) -> Exchange:
+    def begin(self, request: Request, stream: ResponseStream) -> Exchange:
         """Take a request."""
         return _Call(self, request, stream)
 
@@ -131,10 +130,10 @@ class _Call:
 
     __slots__ = ("_factory", "_held", "_hook", "_pieces", "_refusal", "_request", "_stream", "_task")
 
-    def __init__(self, factory: HookFactory, request: Request, stream: HttpStream) -> None:
+    def __init__(self, factory: HookFactory, request: Request, stream: ResponseStream) -> None:
         self._factory = factory
         self._request = request
-        self._stream: HttpStream | None = stream
+        self._stream: ResponseStream | None = stream
         self._pieces: list[bytes] = []
         self._held = 0
         self._task: asyncio.Task[None] | None = None

@@ -19,14 +19,14 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 RETRY_AFTER = b"1"  # seconds; whatever is full, away or stopping mostly is not for long
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
-_WITHOUT_CONTENT = frozenset((204, 205, 304))
+WITHOUT_CONTENT = frozenset((204, 205, 304))
 _IS_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 # What a header's name means to us; the rest is only passed on.
-_PLAIN, _LENGTH, _DATE, _CONNECTION, _UPGRADE, _HOP = range(6)
+PLAIN, LENGTH, DATE, _CONNECTION, _UPGRADE, _HOP = range(6)
 _MEANINGS = {
-    b"content-length": _LENGTH,
-    b"date": _DATE,
+    b"content-length": LENGTH,
+    b"date": DATE,
     b"connection": _CONNECTION,
     b"upgrade": _UPGRADE,
     # RFC 9110 section 7.6.1: these speak about one connection, and the connection is ours.
@@ -44,15 +44,44 @@ class BadResponse(ValueError):
     """What should have been a response, or a part of one, is none; nothing was sent of it."""
 
 
-def _meaning(name: Any) -> int:
+def meaning_of(name: Any) -> int:
     """Look at a header's name for the first time."""
     if not isinstance(name, bytes) or not _IS_TOKEN.fullmatch(name):
         raise BadResponse(f"a header's name must be a token in bytes, not {name!r:.40}")
-    meaning = _MEANINGS.get(name.lower(), _PLAIN)
+    meaning = _MEANINGS.get(name.lower(), PLAIN)
     if len(_names) >= _KNOWN_NAMES:
         _names.clear()
     _names[name] = meaning
     return meaning
+
+
+def check_start(status: Any, content: Any) -> None:
+    """Check what a response begins with.
+
+    Raises:
+        BadResponse: it is no status from 200 to 599, or no bytes.
+    """
+    if type(status) is not int or not 200 <= status <= 599:
+        raise BadResponse(f"status must be a number from 200 to 599, not {status!r:.40}")
+    if type(content) is not bytes:
+        raise BadResponse(f"content must be bytes, not {type(content).__name__}")
+
+
+def checked_length(before: bytes | None, value: Any) -> bytes:
+    """Check a content-length.
+
+    Args:
+        before: one that came before it.
+        value: the header's value.
+
+    Raises:
+        BadResponse: there was one, or this one is no number.
+    """
+    if before is not None:
+        raise BadResponse("more than one content-length")
+    if type(value) is not bytes or not value.isdigit() or len(value) > 18:
+        raise BadResponse(f"content-length must be a number, not {value!r:.40}")
+    return value
 
 
 class DateHeader:
@@ -76,6 +105,11 @@ class DateHeader:
             self._second = second
             self._line = f"date: {formatdate(second, usegmt=True)}\r\n".encode()
         return self._line
+
+    @property
+    def field(self) -> Header:
+        """The header as a pair."""
+        return b"date", self()[6:-2]
 
 
 class ResponseWriter:
@@ -125,22 +159,14 @@ class ResponseWriter:
         Raises:
             BadResponse: an argument is not as said; nothing is changed then.
         """
-        if type(status) is not int or not 200 <= status <= 599:
-            raise BadResponse(f"status must be a number from 200 to 599, not {status!r:.40}")
-        if type(content) is not bytes:
-            raise BadResponse(f"content must be bytes, not {type(content).__name__}")
+        check_start(status, content)
         lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
         length, dated, keep_alive = self._headers(status, headers, lines)
         if not dated:
             lines.append(self._date())
-        silent = self._silent or status in _WITHOUT_CONTENT
+        silent = self._silent or status in WITHOUT_CONTENT
         chunked = False
-        if status == 204:
-            length = None  # RFC 9110 section 8.6
-        elif status == 205:
-            length = 0
-        elif length is None and not more and status != 304 and (content or not self._silent):
-            length = len(content)
+        length = self._length(status, length, content, more)
         if length is not None:
             lines.append(b"content-length: %d\r\n" % length)
         elif silent:
@@ -179,16 +205,12 @@ class ResponseWriter:
             for name, value in headers:
                 meaning = _names.get(name)
                 if meaning is None:
-                    meaning = _meaning(name)
-                if meaning == _PLAIN:
+                    meaning = meaning_of(name)
+                if meaning == PLAIN:
                     lines.append(b"%b: %b\r\n" % (name, value))
-                elif meaning == _LENGTH:
-                    if length is not None:
-                        raise BadResponse("more than one content-length")
-                    if type(value) is not bytes or not value.isdigit() or len(value) > 18:
-                        raise BadResponse(f"content-length must be a number, not {value!r:.40}")
-                    length = value
-                elif meaning == _DATE:
+                elif meaning == LENGTH:
+                    length = checked_length(length, value)
+                elif meaning == DATE:
                     dated = True
                     lines.append(b"%b: %b\r\n" % (name, value))
                 elif meaning == _CONNECTION:
@@ -201,6 +223,16 @@ class ResponseWriter:
                 raise
             raise BadResponse(f"headers must be pairs of bytes: {error}") from None
         return (None if length is None else int(length)), dated, keep_alive
+
+    def _length(self, status: int, length: int | None, content: bytes, more: bool) -> int | None:
+        """Find the content-length to send: what the application said, where it may say so, or what is known."""
+        if status == 204:
+            return None  # RFC 9110 section 8.6
+        if status == 205:
+            return 0
+        if length is None and not more and status != 304 and (content or not self._silent):
+            return len(content)
+        return length
 
     @property
     def endless(self) -> bool:

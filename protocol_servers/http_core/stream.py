@@ -6,7 +6,7 @@ depend on (RFC 9112 section 9.3.2). The phases of a connection:
 
     IDLE ─► HEAD ─► BODY ─► ANSWER ─► FLUSH ─► IDLE     a request; what takes no time is skipped
       └───────┴──────┴───────┴─────────┴───► CLOSING    the client may still read, what it sends is dropped
-    and at the end GONE, or UPGRADED while another protocol has the connection
+    and at the end GONE, or UPGRADED while another protocol has the connection: a WebSocket, or HTTP/2
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from zope.interface import implementer  # type: ignore[import-untyped]
 
 from ..spool import SpoolFull
 from ..timers import Timer
-from .handler import Exchange, Upgraded
+from .handler import CLIENT_LEFT, Exchange, Upgraded
+from .head import Http2Preface
+from .http2 import PREFACE, Http2Connection
 from .outflow import Outflow
 from .pace import BodyPace
 from .reader import RequestReader
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 READ_AHEAD = 65536  # bytes that may wait unread while a request is being answered
 PIECES = 4  # of a body that are read in one turn of the loop; then others come first
 LINGER = 2.0  # seconds that a client gets to read a refusal before the connection is closed (RFC 9112 section 9.6)
-CLIENT_LEFT = 499  # what access logs show, since nginx began it, when the client left before there was an answer
 
 
 class _Phase(enum.Enum):
@@ -114,7 +115,10 @@ class HttpStream(Timer):
         self._scheme = "https" if transport.tls else "http"
         self._out = Outflow(transport, self._drained)
         self._factory.connections.add(self)
-        self._handler.timers.set(self, self._handler.limits.idle_timeout)
+        if transport.negotiated_protocol == "h2":
+            self._become_http2(b"")
+        else:
+            self._handler.timers.set(self, self._handler.limits.idle_timeout)
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes from the client."""
@@ -151,13 +155,20 @@ class HttpStream(Timer):
         try:
             while pieces < PIECES and self._step():
                 pieces += self._phase is _BODY
+        except Http2Preface as fault:
+            if self._began:
+                self._refuse(fault)
+            else:
+                # The head that was read is the first part of the preface, and what follows the second.
+                self._become_http2(PREFACE[: PREFACE.find(b"SM")] + self._reader.take())
         except BadRequest as fault:
             self._refuse(fault)
         finally:
             self._advancing = due = pieces == PIECES
         if due:
             self._handler.call_soon(self._go_on)
-        self._read(not due and (self._reader.waiting <= READ_AHEAD or not self._held))
+        if self._phase is not _UPGRADED:
+            self._read(not due and (self._reader.waiting <= READ_AHEAD or not self._held))
 
     def _go_on(self) -> None:
         """Advance in a new turn of the loop."""
@@ -229,6 +240,26 @@ class HttpStream(Timer):
             upgraded.data_received(rest)
         return True
 
+    def _become_http2(self, data: bytes) -> None:
+        """Leave the connection to HTTP/2: agreed on with TLS, or known beforehand (RFC 9113 section 3)."""
+        self._out.close()
+        self._phase = _UPGRADED
+        self._handler.timers.clear(self)
+        connection = Http2Connection(
+            self._factory,
+            self.transport,
+            client=self._client,
+            client_name=self._client_name,
+            server=self._server,
+            scheme=self._scheme,
+        )
+        self._upgraded = connection
+        self._factory.connections.add(connection)
+        self._factory.connections.discard(self)
+        connection.begin()
+        if data:
+            connection.data_received(data)
+
     @property
     def _held(self) -> bool:
         """Tell whether what was read has to wait."""
@@ -257,14 +288,7 @@ class HttpStream(Timer):
     # Writing
 
     def start(self, status: Any, headers: Any = (), content: Any = b"", more: Any = False) -> bool:
-        """Begin the response, as `ResponseWriter.start` does.
-
-        Returns:
-            True when it is over: nothing more may be written.
-
-        Raises:
-            BadResponse: an argument is not what it should be; nothing was sent.
-        """
+        """Begin the response; see `ResponseStream.start`."""
         response = self._response
         assert response is not None
         if self._closing or self._phase is _BODY:
@@ -273,14 +297,7 @@ class HttpStream(Timer):
         return self._send(response, response.start(status, headers, content, more))
 
     def write(self, content: Any, more: Any = False) -> bool:
-        """Write further content, as `ResponseWriter.write` does.
-
-        Returns:
-            True when the response is over.
-
-        Raises:
-            BadResponse: the content is no bytes.
-        """
+        """Write further content; see `ResponseStream.write`."""
         response = self._response
         assert response is not None
         return self._send(response, response.write(content, more))
@@ -392,9 +409,9 @@ class HttpStream(Timer):
             self._answer_instead(503, "the server is stopping")
 
     @property
-    def upgraded(self) -> Upgraded | None:
+    def sockets(self) -> tuple[Upgraded, ...]:
         """What took this connection over, if anything did."""
-        return self._upgraded
+        return () if self._upgraded is None else (self._upgraded,)
 
     def fire(self) -> None:
         """Act on the connection's deadline."""

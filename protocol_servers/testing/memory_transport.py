@@ -17,9 +17,12 @@ class MemoryTransport(StringTransport):
 
     Attributes:
         buffered: What `buffered` should say: bytes that a slow peer has not taken.
+        negotiated_protocol: What was agreed on with TLS to speak.
         tls: TLS is on.
         tls_contexts: The contexts that ``startTLS`` was called with.
     """
+
+    negotiated_protocol: str | None = None
 
     def __init__(self, protocol: Any = None, *, tls: bool = False, **addresses: Any) -> None:
         super().__init__(**addresses, lenient=True)  # type: ignore[no-untyped-call]

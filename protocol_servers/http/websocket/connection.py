@@ -17,8 +17,7 @@ from websockets.frames import CloseCode, Opcode
 
 from ....message_formats.origins import policy_of
 from ...base import Connection, Message, Refusal
-from ...http_core import Request, ResponseWriter
-from ...http_core.stream import CLIENT_LEFT
+from ...http_core import CLIENT_LEFT, Request, ResponseWriter
 from ...timers import Timer
 from .frames import Ambiguous, Outgoing, Unfit, plain_frame
 from .handshake import Handshake, Refused
@@ -74,7 +73,8 @@ class WebSocket(Timer):
     Args:
         server: the HTTP server.
         request: the upgrade request.
-        transport: where the request came from; everything read from now on goes to `data_received`.
+        transport: where the request came from; everything read from now on goes to `data_received`. Over HTTP/2 it is
+            that of a stream, and answers the handshake (see `HttpHandler.upgrade`).
 
     Attributes:
         connection: what the bus knows it as.
@@ -255,8 +255,12 @@ class WebSocket(Timer):
         self._protocol = handshake.protocol
         self._inflow = Inflow(server, self)
         self.state = OPEN
-        self._transport.write(handshake.response(subprotocol))
-        self._answered(101, 0)
+        if waiting.request.http_version == "2":
+            self._transport.accept(handshake.fields(subprotocol))
+            self._answered(200, 0)
+        else:
+            self._transport.write(handshake.response(subprotocol))
+            self._answered(101, 0)
         server.stats["websocket_accepted"] += 1
         interval = server.settings.ping_interval
         if interval:
@@ -266,9 +270,14 @@ class WebSocket(Timer):
             server.timers.clear(self)
 
     def _refuse(self, refused: Refused, *, linger: bool = False) -> None:
-        response = ResponseWriter(False, True, False, self.server.factory.date)
-        self._transport.write(response.start(*refused.answer))
-        self._declined(response.status, response.size)
+        assert self._waiting is not None
+        status, headers, content = refused.answer
+        if self._waiting.request.http_version == "2":
+            self._transport.refuse(status, headers, content)
+        else:
+            response = ResponseWriter(False, True, False, self.server.factory.date)
+            self._transport.write(response.start(status, headers, content))
+        self._declined(status, len(content))
         self._lose_transport(linger=linger)
 
     def _declined(self, status: int, size: int) -> None:

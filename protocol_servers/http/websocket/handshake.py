@@ -30,6 +30,8 @@ _DEFLATE = ServerPerMessageDeflateFactory(
 )
 _SWITCHING_PROTOCOLS = 101
 _UPGRADE_REQUIRED = 426
+_IMPLIED = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
+_HTTP1_ONLY = frozenset(("connection", "upgrade", "sec-websocket-accept"))
 _MAX_REASON = 200  # it may quote a header
 _READ = frozenset(
     (
@@ -71,7 +73,8 @@ class Handshake:
     """A valid opening handshake that waits for its answer.
 
     Args:
-        request: the request as the HTTP core parsed it, and told to be an upgrade: a GET of HTTP/1.1.
+        request: the request as the HTTP core parsed it, and told to be an upgrade: a GET of HTTP/1.1, or a CONNECT of
+            HTTP/2.
         origins: which pages may connect.
         max_size: bytes of a message, also of an inflated one, that the client may send.
 
@@ -92,6 +95,9 @@ class Handshake:
                 headers[name.decode("ascii")] = value.decode("latin-1")
             elif name == b"host":
                 host = value.decode("latin-1")
+        if request.http_version == "2":
+            # What HTTP/2 has no use for, `:protocol` having said it (RFC 8441 section 5).
+            headers.update(_IMPLIED)
         self.protocol = MessageProtocol([_DEFLATE], max_size)
         try:
             self._response = self._negotiate()
@@ -106,10 +112,18 @@ class Handshake:
         return any(subprotocol in parse_subprotocol(line) for line in self._headers.get_all("sec-websocket-protocol"))
 
     def response(self, subprotocol: str | None) -> bytes:
-        """Return the response that accepts, with the chosen subprotocol."""
+        """Return the response of HTTP/1.1 that accepts, with the chosen subprotocol."""
         if subprotocol is not None:
             self._response.headers["Sec-WebSocket-Protocol"] = subprotocol
         return self._response.serialize()
+
+    def fields(self, subprotocol: str | None) -> list[Header]:
+        """Return the fields of the response of HTTP/2 that accepts, with the chosen subprotocol."""
+        headers = self._response.headers
+        if subprotocol is not None:
+            headers["Sec-WebSocket-Protocol"] = subprotocol
+        pairs = [(name.lower(), value) for name, value in headers.raw_items()]
+        return [(name.encode(), value.encode("latin-1")) for name, value in pairs if name not in _HTTP1_ONLY]
 
     def _negotiate(self) -> Response:
         response = self.protocol.accept(HandshakeRequest("", self._headers))

@@ -246,7 +246,7 @@ REFUSED = [
     (b"GET / HTTP/0.9\r\n" + HOST + b"\r\n", 505, "HTTP/0.9"),
     (b"GET / HTTP/2.0\r\n" + HOST + b"\r\n", 505, "HTTP/2.0"),
     (b"GET / HTTP/9.9\r\n" + HOST + b"\r\n", 505, "HTTP/9.9"),
-    (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "HTTP/2.0"),
+    (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "HTTP/2 begins with the connection"),
     (b"GET / HTTP/1.10\r\n" + HOST + b"\r\n", 400, "HTTP/1.0 or HTTP/1.1"),
     (b"GET / HTTP/11\r\n" + HOST + b"\r\n", 400, "HTTP/1.0 or HTTP/1.1"),
     (b"GET / http/1.1\r\n" + HOST + b"\r\n", 400, "HTTP/1.0 or HTTP/1.1"),

@@ -734,7 +734,7 @@ def test_a_websocket_takes_the_connection_over(handler: Handler, transport: Tran
     assert socket.data == [b"\x81\x00", b"more"]
     manual.advance(1000)
     assert not transport.disconnecting
-    assert transport.protocol.upgraded is socket
+    assert transport.protocol.sockets == (socket,)
     transport.finish()
     assert socket.losses == 1
     assert len(handler.exchanges) == 1

@@ -1,0 +1,587 @@
+"""One HTTP/2 connection on a Twisted transport: its streams, whose turn it is to write, its deadlines and its end.
+
+    OPEN ─► LEAVING ─► LAST ─► CLOSING ─► GONE
+              │         └ GOAWAY with the last stream that is served; when those are done, the connection closes
+              └ GOAWAY with the highest number there is: the client opens no more, what is on its way still counts
+                (RFC 9113 section 6.8); after a round trip the second GOAWAY follows
+
+All that one turn of the loop brings is written at its end in one piece. While the client does not take what was
+written, nothing is read from it either: so neither answers nor the replies to its frames can pile up.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from h2.events import (
+    DataReceived,
+    Event,
+    PingAckReceived,
+    RemoteSettingsChanged,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+    WindowUpdated,
+)
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer  # type: ignore[import-untyped]
+
+from ...spool import Spool
+from ...timers import Timer
+from ..handler import Upgraded
+from ..request import BadRequest, Header
+from .engine import MAX_STREAMS, Engine, GoAway
+from .faults import ConnectionFault, ErrorCodes, Malformed
+from .flow import Flow
+from .requests import check_trailers, read_request
+from .stream import Http2Stream
+from .tunnel import Tunnel
+
+if TYPE_CHECKING:
+    from ..factory import HttpFactory
+
+FRAMES = 64  # that are read in one turn of the loop; then other connections come first
+TURN = 16  # frames of content that are written in one
+SLICE = 65536  # bytes that are handed to the transport at once
+KEEP_ALIVE = 30.0  # seconds that a client with open streams may be silent before it is asked for a sign of life
+PATIENCE = 20.0  # seconds for that sign
+LAST_CALL = 1.0  # seconds for the round trip between the two GOAWAYs
+LINGER = 2.0  # seconds that a client gets to read why its connection ends
+_EVERY_STREAM = 2**31 - 1
+_FEW_SPOOLS = 8  # that may hold as much in memory as the spool of a connection of HTTP/1; others much less
+_LITTLE_MEMORY = 16 * 1024
+
+
+class _Phase(enum.Enum):
+    OPEN = enum.auto()
+    LEAVING = enum.auto()
+    LAST = enum.auto()
+    CLOSING = enum.auto()
+    GONE = enum.auto()
+
+
+_OPEN, _LEAVING, _LAST, _CLOSING, _GONE = _Phase
+_ENDED = (_CLOSING, _GONE)
+
+
+@implementer(IPushProducer)
+class Http2Connection(Timer):
+    """One connection.
+
+    Args:
+        factory: what it shares with the others.
+        transport: where its bytes come from and go to.
+        client: address and port of the other end, None on sockets without.
+        client_name: the client's address, "-" on sockets without.
+        server: address and port of our end, None on sockets without.
+        scheme: "http" or "https".
+
+    Attributes:
+        client_name: the client's address.
+        date: makes the Date header.
+        engine: reads and writes its frames.
+        handler: takes its requests.
+        spools: streams with content that waits.
+        tls: whether it came through TLS.
+    """
+
+    __slots__ = (
+        "_client",
+        "_client_is_leaving",
+        "_due",
+        "_factory",
+        "_flows",
+        "_head_since",
+        "_heard",
+        "_left_before",
+        "_paused",
+        "_phase",
+        "_pinged",
+        "_ready",
+        "_scheme",
+        "_server",
+        "_stalled",
+        "_transport",
+        "_unwritten",
+        "client_name",
+        "date",
+        "engine",
+        "handler",
+        "spools",
+    )
+
+    def __init__(
+        self,
+        factory: HttpFactory,
+        transport: Any,
+        *,
+        client: list[str | int] | None,
+        client_name: str,
+        server: list[str | int] | None,
+        scheme: str,
+    ) -> None:
+        super().__init__()
+        self._factory = factory
+        self._transport = transport
+        self._client = client
+        self._server = server
+        self._scheme = scheme
+        self.client_name = client_name
+        self.date = factory.date
+        self.handler = factory.handler
+        self.engine = Engine(self.handler.limits, self.handler.clock)
+        self.spools = 0
+        self._phase = _OPEN
+        self._flows: dict[int, Http2Stream | Tunnel] = {}
+        self._ready: deque[Http2Stream | Tunnel] = deque()  # those with content and, as far as known, room for it
+        self._due = False  # the end of this turn of the loop writes
+        self._stalled = False  # what was read waits for the next turn
+        self._paused = False  # the client does not take what was written
+        self._unwritten = 0  # bytes of content that the engine holds
+        self._left_before = 0
+        self._client_is_leaving = False
+        self._heard = self.handler.clock()
+        self._head_since: float | None = self._heard
+        self._pinged: float | None = None
+
+    @property
+    def tls(self) -> bool:
+        """Tell whether it came through TLS."""
+        return self._scheme == "https"
+
+    @property
+    def sockets(self) -> list[Upgraded]:
+        """The WebSockets on its streams."""
+        return [socket for flow in self._flows.values() for socket in flow.sockets]
+
+    # What the transport calls
+
+    def begin(self) -> None:
+        """Greet the client."""
+        self._transport.registerProducer(self, True)
+        self.handler.timers.set(self, self.handler.limits.head_timeout)
+        self._write()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the client."""
+        if self._phase in _ENDED:
+            return
+        self._heard = self.handler.clock()
+        self.engine.feed(data)
+        if not self._stalled:
+            self._advance()
+
+    def connection_lost(self) -> None:
+        """Take note that the client is gone."""
+        self._phase = _GONE
+        self.handler.timers.clear(self)
+        self._factory.lost(self)
+        self._lose_streams()
+
+    def pauseProducing(self) -> None:
+        """Stop writing, and reading (the transport calls this)."""
+        if not self._paused:
+            self._paused = True
+            self._left_before = self._transport.buffered
+            self._transport.pauseProducing()
+            self.handler.timers.set(self, self.handler.limits.idle_timeout)
+
+    def resumeProducing(self) -> None:
+        """Write and read on (the transport calls this)."""
+        self._paused = False
+        if self._phase not in _ENDED:
+            self._flush()
+            self._read()
+
+    def stopProducing(self) -> None:
+        """Take note that the connection is lost; `connection_lost` follows."""
+        self._paused = True
+
+    def _read(self) -> None:
+        if not self._paused and not self._stalled:
+            self._transport.resumeProducing()
+
+    # Reading
+
+    def _advance(self) -> None:
+        """Go on with what was read, as far as it goes in one turn of the loop."""
+        self._due = True  # we write when done
+        try:
+            for _ in range(FRAMES):
+                events = self.engine.step()
+                if events is None:
+                    break
+                for event in events:
+                    act = _ACTS.get(type(event))
+                    if act is not None:
+                        act(self, event)
+                if self._phase in _ENDED:
+                    return
+            else:
+                self._stalled = True
+                self._transport.pauseProducing()
+                self.handler.call_soon(self._go_on)
+        except ConnectionFault as fault:
+            self._fail(fault)
+            return
+        self._watch_head()
+        self._flush()
+
+    def _go_on(self) -> None:
+        """Advance in a new turn of the loop."""
+        self._stalled = False
+        if self._phase not in _ENDED:
+            self._advance()
+            if self._phase not in _ENDED:
+                self._read()
+
+    def _watch_head(self) -> None:
+        """Take note of a head that has begun, or ended."""
+        if not self.engine.in_head:
+            if self._head_since is not None:
+                self._head_since = None
+                self.handler.timers.set(self, self._rest)
+        elif self._head_since is None:
+            self._head_since = self._heard
+            self.handler.timers.set(self, self.handler.limits.head_timeout)
+
+    def _on_request(self, event: RequestReceived) -> None:
+        engine, handler = self.engine, self.handler
+        stream_id = event.stream_id
+        if self._phase is _LAST or len(self._flows) >= MAX_STREAMS:
+            engine.refuse(stream_id)
+            return
+        ended = event.stream_ended is not None
+        try:
+            request = read_request(event.headers, ended, handler.limits)
+        except Malformed:
+            handler.stats["bad_requests"] += 1
+            engine.break_off(stream_id, ErrorCodes.PROTOCOL_ERROR)
+            return
+        except BadRequest as fault:
+            self._refuse(stream_id, ended, fault, (b":method", b"HEAD") in event.headers)
+            return
+        request.client = self._client
+        request.server = self._server
+        request.scheme = self._scheme
+        if request.upgrade:
+            tunnel = self._flows[stream_id] = Tunnel(self, stream_id)
+            upgraded = handler.upgrade(request, tunnel)
+            if upgraded is None:
+                self._refuse(stream_id, ended, BadRequest(501, "there are no WebSockets here"), False)
+            elif self._flows.get(stream_id) is tunnel:
+                tunnel.upgraded = upgraded
+            else:
+                upgraded.connection_lost()  # it has refused the handshake, and all that was to be said is out
+            return
+        if not self._flows:
+            handler.timers.set(self, KEEP_ALIVE)
+        stream = self._flows[stream_id] = Http2Stream(self, stream_id)
+        stream.ended = ended
+        stream.begin(request)
+
+    def _refuse(self, stream_id: int, ended: bool, fault: BadRequest, head_only: bool) -> None:
+        stream = self._flows[stream_id] = Http2Stream(self, stream_id)
+        stream.ended = ended
+        stream.refuse(fault, head_only=head_only)
+
+    def _on_data(self, event: DataReceived) -> None:
+        flow = self._flows.get(event.stream_id)
+        if flow is None:
+            self.engine.taken(event.stream_id, event.flow_controlled_length)
+        else:
+            flow.received(event.data, event.flow_controlled_length)
+
+    def _on_trailers(self, event: TrailersReceived) -> None:
+        flow = self._flows.get(event.stream_id)
+        try:
+            check_trailers(event.headers, self.handler.limits)
+        except Malformed:
+            self._lose(event.stream_id)
+            self.engine.break_off(event.stream_id, ErrorCodes.PROTOCOL_ERROR)
+        except BadRequest as fault:
+            if isinstance(flow, Http2Stream):
+                flow.refuse(fault)
+
+    def _on_end(self, event: StreamEnded) -> None:
+        flow = self._flows.get(event.stream_id)
+        if flow is not None:
+            flow.end()
+
+    def _on_reset(self, event: StreamReset) -> None:
+        if not event.remote_reset:
+            self.handler.stats["bad_requests"] += 1
+        self._lose(event.stream_id)
+
+    def _on_window(self, event: WindowUpdated) -> None:
+        flow = self._flows.get(event.stream_id)
+        if flow is not None and flow.left:
+            self.queue(flow)
+
+    def _on_settings(self, _event: RemoteSettingsChanged) -> None:
+        for flow in self._flows.values():
+            if flow.left:
+                self.queue(flow)
+
+    def _on_pong(self, _event: PingAckReceived) -> None:
+        self._pinged = None
+        if self._phase is _LEAVING:
+            self._say_last()
+
+    def _on_goaway(self, _event: GoAway) -> None:
+        self._client_is_leaving = True
+        if not self._flows:
+            self._close()
+
+    # What streams call
+
+    def room(self, flow: Flow) -> int:
+        """Return the bytes of content that a stream may send in one frame now; none where it is not above 0."""
+        return 0 if self._paused else self.engine.room(flow.stream_id)
+
+    def send_headers(self, flow: Flow, fields: list[Header], end: bool) -> None:
+        """Send a header list."""
+        self.engine.send_headers(flow.stream_id, fields, end)
+        self.wake()
+
+    def send(self, flow: Flow, data: bytes, end: bool, *, cut: bool = False) -> None:
+        """Send content that there is room for; see `Engine.send_data`."""
+        self.engine.send_data(flow.stream_id, data, end, cut=cut)
+        self._unwritten += len(data)
+        if self._unwritten >= SLICE:
+            self._write()
+        else:
+            self.wake()
+
+    def queue(self, flow: Flow) -> None:
+        """Let a stream with content that waits have its turns."""
+        if not flow.queued:
+            flow.queued = True
+            self._ready.append(self._flows[flow.stream_id])
+        self.wake()
+
+    def taken(self, flow: Flow, size: int) -> None:
+        """Let the client send as much again."""
+        if size and self._phase not in _ENDED:
+            self.engine.taken(flow.stream_id, size)
+
+    def new_spool(self) -> Spool:
+        """Make a place for content that waits."""
+        self.spools += 1
+        return Spool() if self.spools <= _FEW_SPOOLS else Spool(_LITTLE_MEMORY)
+
+    def reset(self, flow: Flow, code: ErrorCodes) -> None:
+        """End a stream at once."""
+        if flow.stream_id in self._flows:
+            self.engine.reset(flow.stream_id, code)
+            self.wake()
+            self._lose(flow.stream_id)
+
+    def close(self, flow: Flow) -> None:
+        """Take note that a stream has ended on both sides."""
+        self.engine.served()
+        self._lose(flow.stream_id)
+
+    def wake(self) -> None:
+        """Write at the end of this turn of the loop."""
+        if not self._due:
+            self._due = True
+            self.handler.call_soon(self._flush)
+
+    def _lose(self, stream_id: int) -> None:
+        flow = self._flows.pop(stream_id, None)
+        if flow is None:
+            return
+        if flow.queued:
+            flow.queued = False
+            self._ready.remove(flow)
+        flow.lost()
+        if not self._flows and self._phase not in _ENDED:
+            if self._phase is _LAST or self._client_is_leaving:
+                self.handler.call_soon(self._close_if_done)
+            elif self._phase is _OPEN and self._head_since is None:
+                self.handler.timers.set(self, self.handler.limits.idle_timeout)
+
+    # Writing
+
+    def _flush(self) -> None:
+        """Write what this turn of the loop has brought, and a turn's worth of what waits."""
+        self._due = False
+        engine, ready = self.engine, self._ready
+        turns = TURN
+        while ready and turns and not self._paused and engine.window > 0:
+            flow = ready.popleft()
+            room = engine.room(flow.stream_id)
+            if room <= 0:
+                flow.queued = False  # until its window opens
+                continue
+            turns -= 1
+            try:
+                more = flow.send_next(room)
+            except OSError:
+                flow.queued = False
+                self.handler.stats["slow_clients_cut"] += 1
+                flow.cut()
+                continue
+            if more:
+                ready.append(flow)
+            else:
+                flow.queued = False
+                flow.sent_all()
+        self._write()
+        if ready and not turns:
+            self.wake()
+
+    def _write(self) -> None:
+        self._unwritten = 0
+        data = self.engine.take()
+        if data:
+            self._transport.write(data)
+
+    # Ending
+
+    def _fail(self, fault: ConnectionFault) -> None:
+        """Say why the connection cannot go on, and close it."""
+        stats = self.handler.stats
+        stats["bad_requests"] += 1
+        if fault.code == ErrorCodes.ENHANCE_YOUR_CALM:
+            stats["http2_floods"] += 1
+        self.engine.go_away(self.engine.last_stream, fault.code, fault.reason)
+        self._close(linger=True)
+
+    def _leave(self) -> None:
+        """Say that no further stream should come."""
+        self._phase = _LEAVING
+        self.engine.go_away(_EVERY_STREAM, ErrorCodes.NO_ERROR)
+        self.engine.ping(b"lastcall")
+        self.handler.timers.set(self, LAST_CALL)
+        self.wake()
+
+    def _say_last(self) -> None:
+        """Say which stream was the last."""
+        self._phase = _LAST
+        self.engine.go_away(self.engine.last_stream, ErrorCodes.NO_ERROR)
+        if self._flows:
+            self.handler.timers.set(self, self._rest)
+            self.wake()
+        else:
+            self._close()
+
+    def _close_if_done(self) -> None:
+        if not self._flows and self._phase not in _ENDED:
+            self._close()
+
+    def _close(self, *, linger: bool = False) -> None:
+        """Close when everything is out; lingering, not before the client could read why."""
+        self._phase = _CLOSING
+        self._lose_streams()
+        self._write()
+        self._transport.unregisterProducer()
+        if linger:
+            self._transport.resumeProducing()  # what comes is dropped, lest a reset overtakes our last word
+            self._transport.loseWriteConnection()
+            self.handler.timers.set(self, LINGER)
+        else:
+            self.handler.timers.clear(self)
+            self._transport.loseConnection()
+
+    def _lose_streams(self) -> None:
+        flows = list(self._flows.values())
+        self._flows.clear()
+        self._ready.clear()
+        for flow in flows:
+            flow.lost()
+
+    def drain(self) -> None:
+        """Take no further request; close as soon as those at hand are answered."""
+        if self._phase is _OPEN:
+            self._leave()
+
+    def hurry(self) -> None:
+        """Cut what would not end by itself in a known time: streams of unknown length, a client that lingers."""
+        if self._phase is _CLOSING:
+            self._abort("cut_by_stop")
+            return
+        for flow in list(self._flows.values()):
+            flow.hurry()
+
+    def give_up(self) -> None:
+        """Tell the client that its requests will not be answered any more."""
+        for flow in list(self._flows.values()):
+            flow.give_up()
+
+    def _abort(self, why: str) -> None:
+        self.handler.stats[why] += 1
+        self._phase = _CLOSING
+        self._lose_streams()
+        self._transport.abortConnection()
+
+    @property
+    def _rest(self) -> float:
+        """Seconds until the connection is looked at next, when nothing else is to be waited for."""
+        timeout = self.handler.limits.idle_timeout
+        return min(timeout, KEEP_ALIVE) if self._flows else timeout
+
+    def fire(self) -> None:
+        """Act on the connection's deadline."""
+        phase = self._phase
+        if phase is _CLOSING:
+            self._transport.loseConnection()
+        elif self._paused:
+            left, before = self._transport.buffered, self._left_before
+            self._left_before = left
+            if left < before:
+                self.handler.timers.set(self, self.handler.limits.idle_timeout)
+            else:
+                self._abort("slow_clients_cut")
+        elif phase is _LEAVING:
+            self._say_last()
+        elif self._head_since is not None:
+            self._check_head(self._head_since)
+        elif self._flows:
+            self._check_life()
+        elif phase is _OPEN:
+            self._leave()
+
+    def _check_head(self, since: float) -> None:
+        timeout = self.handler.limits.head_timeout
+        left = since + timeout - self.handler.clock()
+        if left > 0:
+            self.handler.timers.set(self, left)
+            return
+        code = ErrorCodes.PROTOCOL_ERROR if self.engine.started else ErrorCodes.SETTINGS_TIMEOUT
+        self._fail(ConnectionFault(code, f"the head did not come within {timeout:g} s"))
+
+    def _check_life(self) -> None:
+        """Ask a client for a sign of life that has been silent for long; cut one that gave none."""
+        now = self.handler.clock()
+        silent = now - self._heard
+        if silent < KEEP_ALIVE:
+            self._pinged = None
+            self.handler.timers.set(self, KEEP_ALIVE - silent)
+        elif self._pinged is None:
+            self._pinged = now
+            self.engine.ping(b"presence")
+            self.wake()
+            self.handler.timers.set(self, PATIENCE)
+        elif now - self._pinged < PATIENCE:
+            self.handler.timers.set(self, self._pinged + PATIENCE - now)
+        else:
+            self._abort("silent_clients_cut")
+
+
+_ACTS: dict[type[Event], Callable[[Http2Connection, Any], None]] = {
+    RequestReceived: Http2Connection._on_request,
+    DataReceived: Http2Connection._on_data,
+    TrailersReceived: Http2Connection._on_trailers,
+    StreamEnded: Http2Connection._on_end,
+    StreamReset: Http2Connection._on_reset,
+    WindowUpdated: Http2Connection._on_window,
+    RemoteSettingsChanged: Http2Connection._on_settings,
+    PingAckReceived: Http2Connection._on_pong,
+    GoAway: Http2Connection._on_goaway,
+}
