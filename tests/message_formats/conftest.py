@@ -11,6 +11,14 @@ import pytest
 HEADERS = [[b"host", b"example.org"], [b"cookie", b"a=1"], [b"cookie", b"b=2"]]
 
 # One full message of each format; of those keys that exclude one another, one.
+SLACK = {
+    "reply_channel": "slack.reply.acme!C024BE91L",
+    "network": "acme",
+    "team": "T0ABCDEFG",
+    "channel": "C024BE91L",
+    "user": "U024BE7LH",
+    "id": "Ev0PV52K21",
+}
 IRC = {"reply_channel": "irc.reply.libera!", "network": "libera", "server": ["irc.libera.chat", 6697]}
 
 EXAMPLES: dict[str, dict[str, Any]] = {
@@ -123,6 +131,36 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "tags": {"msgid": "1"},
     },
     "irc-client.numeric": {**IRC, "command": "433", "params": ["bot", "x", "Nickname is already in use"]},
+    "slack.event": {**SLACK, "event_type": "app_home_opened", "event": {"type": "app_home_opened", "tab": "home"}},
+    "slack.command": {
+        **SLACK,
+        "command": "/deploy",
+        "text": "now",
+        "trigger_id": "13345224609.738474920.8088930838d88f008e0",
+        "response_url": "https://hooks.slack.com/commands/1234/5678",
+    },
+    "slack.action": {
+        **SLACK,
+        "action_id": "approve",
+        "block_id": "b1",
+        "value": ["a", "b"],
+        "payload": {"type": "block_actions", "actions": [{"action_id": "approve"}]},
+    },
+    "slack.shortcut": {
+        **SLACK,
+        "callback_id": "deploy",
+        "trigger_id": "1.2.3",
+        "payload": {"type": "shortcut"},
+        "type": "shortcut",
+    },
+    "slack.view": {
+        **SLACK,
+        "channel": "",
+        "callback_id": "deploy",
+        "trigger_id": "",
+        "payload": {"type": "view_closed"},
+        "type": "view_closed",
+    },
     "email.recipient": {
         "reply_channel": "smtp.reply.1!2",
         "address": "support+7@example.org",
@@ -244,6 +282,19 @@ REPLY_EXAMPLES: dict[str, list[dict[str, Any]]] = {
             "user": "ada",
             "notify": True,
             "overflow": "file",
+            "expires": 1.5,
+            "receipt_channel": "receipts",
+        },
+    ],
+    "slack.command": [
+        {"text": "deploying"},
+        {"text": "", "reaction": "eyes", "id": "C024BE91L:1700000000.000100"},
+        {"text": "only you see this", "user": "U024BE7LH", "blocks": [{"type": "divider"}]},
+        {"method": "pins.list"},
+        {
+            "method": "views.open",
+            "arguments": {"trigger_id": "1", "view": {"type": "modal"}},
+            "result_channel": "views",
             "expires": 1.5,
             "receipt_channel": "receipts",
         },

@@ -84,7 +84,15 @@ def test_the_reference_page_has_everything_once() -> None:
         assert page.count(f"\n## `{format.name}`\n") == 1
         for field in format.fields:
             assert field.doc.replace("|", "\\|") in page
-    for reply in ("http reply", "websocket reply", "chat reply", "irc-client reply", "email reply", "udp reply"):
+    for reply in (
+        "http reply",
+        "websocket reply",
+        "chat reply",
+        "irc-client reply",
+        "slack reply",
+        "email reply",
+        "udp reply",
+    ):
         assert page.count(f"\n## {reply}\n") == 1
         assert f"(#{reply.replace(' ', '-')})" in page
 

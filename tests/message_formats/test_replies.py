@@ -194,8 +194,8 @@ def test_chat_text(name: str) -> None:
 def test_chat_reply_keys() -> None:
     compose = composer("chat.message")
     message = {"reply_channel": "irc.reply.n!x", "id": "7"}
-    assert sent("chat.message", compose(message, "hi", thread="new", notice=True)) == [
-        {"text": "hi", "thread": "new", "notice": True}
+    assert sent("chat.message", compose(message, "hi", thread="channel", notice=True)) == [
+        {"text": "hi", "thread": "channel", "notice": True}
     ]
 
 
@@ -206,12 +206,44 @@ def test_chat_reacts_to_the_message_unless_told_otherwise() -> None:
     assert sent("chat.message", compose(message, "", reaction="eyes", id="8"))[0]["id"] == "8"
 
 
+def test_a_new_thread_begins_under_the_message_unless_told_otherwise() -> None:
+    compose = composer("chat.message")
+    message = {"reply_channel": "slack.reply.n!C1", "id": "7"}
+    assert sent("chat.message", compose(message, "hi", thread="new")) == [{"text": "hi", "thread": "new", "id": "7"}]
+    assert sent("chat.message", compose(message, "hi", thread="new", id="8"))[0]["id"] == "8"
+    assert "id" not in sent("chat.message", compose(message, "hi", thread="same"))[0]
+
+
 def test_chat_refuses_other_arguments() -> None:
     message = {"reply_channel": "irc.reply.n!x"}
     with pytest.raises(TypeError, match=r"^text: allowed is str, not bytes$"):
         composer("chat.message")(message, b"hi")
     with pytest.raises(TypeError, match=r"^colour: no such key of a reply; allowed are thread, action, notice"):
         composer("chat.message")(message, "hi", colour="red")
+
+
+def test_slack_speaks_or_calls_a_method() -> None:
+    compose = composer("slack.command")
+    message = {"reply_channel": "slack.reply.acme!C1", "id": "Ev1"}
+    composed = compose(message, "done", user="U1")
+    assert (composed.channel, sent("slack.command", composed)) == (
+        "slack.reply.acme!C1",
+        [{"text": "done", "user": "U1"}],
+    )
+    view = {"trigger_id": "1.2", "view": {"type": "modal"}}
+    assert sent("slack.command", compose(message, method="views.open", arguments=view, result_channel="opened")) == [
+        {"method": "views.open", "arguments": view, "result_channel": "opened"}
+    ]
+
+
+def test_slack_refuses_other_arguments() -> None:
+    compose = composer("slack.event")
+    with pytest.raises(TypeError, match=r"^text: allowed is str, not NoneType$"):
+        compose({"reply_channel": "x"})
+    with pytest.raises(TypeError, match=r"^text: allowed is str, not bytes$"):
+        compose({"reply_channel": "x"}, b"hi")
+    with pytest.raises(TypeError, match=r"^token: no such key of a reply; allowed are thread, action"):
+        compose({"reply_channel": "x"}, "hi", token="xoxb-1")
 
 
 def test_irc_lines() -> None:
