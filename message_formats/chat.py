@@ -126,7 +126,7 @@ class Manner(TypedDict):
     action: NotRequired[Annotated[bool, Default(False), "Say it as an action (/me)."]]
     notice: NotRequired[Annotated[bool, Default(False), "Say it as a notice."]]
     reaction: NotRequired[Annotated[Line, "React to the message `id` instead of speaking, where the service can."]]
-    id: NotRequired[Annotated[Line, "The message to react to."]]
+    id: NotRequired[Annotated[Line, "The message to react to, or to begin a new thread under."]]
     edit: NotRequired[Annotated[Line, "The id of an own message to replace."]]
     files: NotRequired[
         Annotated[list[Annotated[SentFile, exactly_one("content", "body_key")]], Default([]), "Files to send."]
@@ -157,7 +157,7 @@ def compose(message: Mapping[str, Any], text: str, **keys: Any) -> Composed:
     Args:
         message: the message to answer.
         text: what to say.
-        **keys: other keys of the reply. A `reaction` without an `id` is one to the message itself.
+        **keys: other keys of the reply. A `reaction` or a new thread without an `id` is about the message itself.
 
     Raises:
         TypeError: text is not str, or there is no such key.
@@ -168,7 +168,8 @@ def compose(message: Mapping[str, Any], text: str, **keys: Any) -> Composed:
     for key in keys:
         if key not in allowed:
             raise TypeError(f"{key}: no such key of a reply; allowed are {', '.join(allowed)}")
-    if keys.get("reaction") is not None and keys.get("id") is None and message.get("id") is not None:
+    is_about = keys.get("reaction") is not None or keys.get("thread") == "new"
+    if is_about and keys.get("id") is None and message.get("id") is not None:
         keys["id"] = message["id"]
     return Composed(message["reply_channel"], [{"text": text, **keys}])
 

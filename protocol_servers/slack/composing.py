@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...message_formats import FormatError
-from ...message_formats.chat import REPLY
+from ...message_formats.slack import REPLY
 from .addressing import Place, read_message_id
 from .splitting import LIMIT, split, truncate
 
@@ -153,7 +153,7 @@ def compose(utterance: Utterance, room: str | None) -> None:
     """Fill in the steps of a reply, and its thread.
 
     Args:
-        utterance: The reply; it may come from a group, unchecked.
+        utterance: The reply, after `check`.
         room: The id of the room that its place is in.
 
     Raises:
@@ -163,7 +163,6 @@ def compose(utterance: Utterance, room: str | None) -> None:
     if message.get("method") is not None:
         utterance.steps.append(_call(message))
         return
-    check(message)
     if room is None or utterance.place is None:
         raise Unfit("channel_not_found: there is no such room or person")
     _set_thread(utterance, message, room)
@@ -181,18 +180,17 @@ def compose(utterance: Utterance, room: str | None) -> None:
 
 
 def check(message: Mapping[str, Any]) -> None:
-    """Check the format of a reply.
+    """Check a reply, which may come from a group.
 
     Raises:
         Unfit: It breaks it, or has a method that cannot be called.
     """
-    if message.get("method") is not None:
-        _call(message)
-        return
     try:
-        REPLY.validate(message, unknown="ignore")
+        REPLY.validate(dict(message), unknown="ignore")
     except FormatError as error:
         raise Unfit(str(error)) from None
+    if message.get("method") is not None:
+        _call(message)
 
 
 def _said(message: Mapping[str, Any], room: str) -> list[Step]:
@@ -254,13 +252,11 @@ def _target(id: str, room: str) -> tuple[str, str]:
 
 
 def _call(message: Mapping[str, Any]) -> Call:
-    method, arguments = message.get("method"), message.get("arguments") or {}
-    if not isinstance(method, str) or not _METHOD.fullmatch(method):
+    method, arguments = message["method"], message.get("arguments") or {}
+    if not _METHOD.fullmatch(method):
         raise Unfit("unknown_method: expected a name such as chat.postMessage")
     if _CLOSED.fullmatch(method):
         raise Unfit(f"not_allowed: {method[:100]} deals with tokens, which never travel on the layer")
-    if not isinstance(arguments, dict):
-        raise Unfit("invalid_arguments: arguments is a dict")
     if "token" in arguments:
         raise Unfit("not_allowed: no token travels on the layer; the workspace's own is used")
     return Call(method, arguments)

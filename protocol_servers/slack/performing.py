@@ -16,11 +16,12 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from ...layer import LayerError
+from ...message_formats.slack import names_in
 from .addressing import Names, is_user_id, message_id
 from .asking import Answer, Asker, Failed
 from .composing import Call, Post, React, Share, Step, Update, Upload, Utterance
 from .splitting import split, truncate
-from .web_api import InDoubt, NotSent, Refused
+from .web_api import InDoubt, NotSent, Refused, SlackCallError
 
 _MOST_KNOWN = 5000
 _LEAST_PIECE = 250
@@ -95,6 +96,8 @@ class Performer:
             Failed, Dropped, Stopped: It was not done, or not all of it.
         """
         answer = None
+        if utterance.notify:
+            await self._learn_names(utterance)
         while utterance.steps:
             step = utterance.steps[0]
             try:
@@ -232,10 +235,24 @@ class Performer:
 
     # What a step is made of
 
+    async def _learn_names(self, utterance: Utterance) -> None:
+        """Look up whom a text may mention, so that `encode` knows them."""
+        people, rooms = names_in(utterance.message.get("text") or "")
+        for names, find in ((people, self._names.find_user), (rooms, self._names.find_room)):
+            for name in names:
+                try:
+                    await find(name)
+                except SlackCallError:
+                    return  # it is said without
+
     def _words(self, utterance: Utterance, step: Post | Update) -> dict[str, Any]:
-        """Return the arguments that say a text; names in it mean nobody that `encode` did not mean."""
+        """Return the arguments that say a text.
+
+        Names in it mean nobody that `encode` did not mean; `parse` is left out, as "none" takes the links away and
+        "full" finds names.
+        """
         text = truncate(step.text) if step.blocks else step.text
-        words: dict[str, Any] = {"text": self._text(utterance, text, step.action), "link_names": False, "parse": "none"}
+        words: dict[str, Any] = {"text": self._text(utterance, text, step.action), "link_names": False}
         return words | ({"blocks": step.blocks} if step.blocks else {})
 
     def _text(self, utterance: Utterance, text: str, action: bool) -> str:

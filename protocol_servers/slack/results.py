@@ -1,4 +1,4 @@
-"""What a method of the Web API answered, as it may travel: without anything that opens a workspace."""
+"""What a method of the Web API answered, as it may travel: as Slack gave it, without what opens a workspace."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ _REMOVED = "[removed]"
 _MOST_NESTED = 40
 
 
-def result_of(method: str, answer: dict[str, Any]) -> dict[str, Any]:
-    """Return the result of a method that Slack took."""
-    return {"method": method, "ok": True, "result": _clean(answer, 0)}
+def result_of(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of a method that Slack took.
+
+    Raises:
+        ValueError: It is nested too deep.
+    """
+    result: dict[str, Any] = _clean(answer, 0)
+    return result
 
 
-def failed_result(method: str, error: str, *, retry_after: float | None = None) -> dict[str, Any]:
+def failed_result(error: str, retry_after: float | None = None) -> dict[str, Any]:
     """Return the result of a method that Slack did not take, or that was not called."""
-    result: dict[str, Any] = {"method": method, "ok": False, "error": error}
+    result: dict[str, Any] = {"ok": False, "error": error}
     return result if retry_after is None else result | {"retry_after": retry_after}
 
 

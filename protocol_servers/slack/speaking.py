@@ -319,7 +319,7 @@ class Speaker:
         message = utterance.message
         if message.get("method") is not None:
             self.stats["methods_called" if error is None else "methods_failed"] += 1
-            self._tell(message.get("result_channel"), message, answer, error, retry_after)
+            self._tell(message.get("result_channel"), answer, error, retry_after)
         else:
             self.stats[f"said_{status}"] += 1
         if message.get("receipt_channel") is not None:
@@ -333,25 +333,22 @@ class Speaker:
     def _tell(
         self,
         channel: Any,
-        message: Mapping[str, Any],
         answer: Message | None,
         error: str | None,
         retry_after: float | None,
     ) -> None:
         if channel is None:
             return
-        method = str(message.get("method"))[:100]
-        failed = partial(failed_result, method, retry_after=retry_after)
         if answer is not None:
             try:
-                result = result_of(method, answer)
+                result = result_of(answer)
                 if _size_of(result) <= MOST_RESULT:
                     self._emit(channel, result)
                     return
                 error = f"an answer of more than {MOST_RESULT} bytes"
             except (TypeError, ValueError, OverflowError):
                 error = "an answer that cannot travel"
-        self._send(channel, failed((error or "no answer")[:_LONGEST_ERROR]))
+        self._send(channel, failed_result((error or "no answer")[:_LONGEST_ERROR], retry_after))
 
     def _send(self, channel: Any, message: Message) -> None:
         try:

@@ -29,7 +29,7 @@ def reply(text: str = "hello", **keys: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("keys", "conversation", "method", "arguments"),
     [
-        ({}, "C1AA", "chat.postMessage", {"channel": "C1AA", "text": "hello", "link_names": False, "parse": "none"}),
+        ({}, "C1AA", "chat.postMessage", {"channel": "C1AA", "text": "hello", "link_names": False, "parse": None}),
         ({}, "C1AA", "chat.postMessage", {"unfurl_links": False, "unfurl_media": True}),
         ({"text": "a & b"}, "C1AA", "chat.postMessage", {"text": "a &amp; b"}),
         ({"notify": True}, "C1AA", "chat.postMessage", {"text": "<!hello>", "link_names": False}),
@@ -48,7 +48,7 @@ def reply(text: str = "hello", **keys: Any) -> dict[str, Any]:
         ({"user": "U2AA"}, "C1AA.1700_2e5", "chat.postEphemeral", {"user": "U2AA", "thread_ts": "1700.5"}),
         ({"user": "@ada"}, "C1AA", "chat.postEphemeral", {"user": "U1AA", "channel": "C1AA", "text": "hello"}),
         ({"edit": f"C1AA:{STAMP}"}, "C1AA", "chat.update", {"channel": "C1AA", "ts": STAMP, "text": "hello"}),
-        ({"edit": f"C9AA:{STAMP}"}, "C1AA", "chat.update", {"channel": "C9AA", "ts": STAMP, "parse": "none"}),
+        ({"edit": f"C9AA:{STAMP}"}, "C1AA", "chat.update", {"channel": "C9AA", "ts": STAMP, "link_names": False}),
         ({"edit": STAMP, "blocks": [{}]}, "C1AA", "chat.update", {"blocks": [{}], "text": "hello"}),
         (
             {"reaction": ":+1:", "id": f"C1AA:{STAMP}"},
@@ -91,6 +91,23 @@ def test_receipts_are_as_their_format_says() -> None:
     assert [receipt["status"] for receipt in rig.receipts()] == ["sent", "split", "dropped", "failed"]
     assert [len(receipt["ids"]) for receipt in rig.receipts()] == [1, 3, 0, 0]
     assert rig.stats["said_sent"] == 2
+
+
+def test_names_that_a_text_may_mention_are_looked_up_before() -> None:
+    asked: list[str] = []
+
+    async def play(rig: Rig) -> None:
+        async def find(name: str) -> None:
+            asked.append(name)
+
+        rig.people.find_user = rig.people.find_room = find  # type: ignore[method-assign, assignment]
+        rig.say({"text": "@ada in #dev", "notify": True})
+        rig.say({"text": "@bob in #general"})
+        await rig.all_said()
+
+    assert len(playing(play).slack.texts()) == 2
+    assert {"ada", "dev"} <= set(asked)
+    assert not {"bob", "general"} & set(asked)
 
 
 # Long texts, files
@@ -572,7 +589,7 @@ def method(name: str = "pins.add", **keys: Any) -> dict[str, Any]:
 def test_any_method() -> None:
     rig = saying(method(), plans={"pins.add": [lambda *_: {"ok": True, "pin": {"id": 5}}]})
     assert rig.slack.arguments("pins.add") == [{"channel": "C1AA", "timestamp": STAMP}]
-    assert rig.sent == [("results", {"method": "pins.add", "ok": True, "result": {"ok": True, "pin": {"id": 5}}})]
+    assert rig.sent == [("results", {"ok": True, "pin": {"id": 5}})]
 
 
 def test_a_method_in_no_room_and_without_a_result_channel() -> None:
@@ -596,14 +613,15 @@ def test_methods_keep_their_place_among_messages() -> None:
     ("message", "error"),
     [
         (method(arguments={"token": "xoxb-9"}), "not_allowed"),
-        (method(arguments=[1]), "invalid_arguments"),
+        (method(arguments=[1]), "slack reply: arguments"),
+        (method(text="and said"), "slack reply"),
         (method("oauth.v2.access"), "not_allowed"),
         (method("apps.connections.open"), "not_allowed"),
         (method("tooling.tokens.rotate"), "not_allowed"),
         (method("auth.revoke"), "not_allowed"),
         (method("../../evil"), "unknown_method"),
         (method("chat.postMessage?x=1"), "unknown_method"),
-        (method(5), "unknown_method"),  # type: ignore[arg-type]
+        (method(5), "slack reply: method"),  # type: ignore[arg-type]
     ],
 )
 def test_methods_that_are_not_called(message: dict[str, Any], error: str) -> None:
@@ -633,7 +651,7 @@ def test_what_would_open_the_workspace_does_not_travel() -> None:
         "list": ["xoxe.xoxb-1-abc", 5, None, {"refresh_token": None}],
     }
     rig = saying(method("team.info"), plans={"team.info": [lambda *_: answer]})
-    assert rig.sent[0][1]["result"] == {
+    assert rig.sent[0][1] == {
         "ok": True,
         "authed_user": {"access_token": "[removed]", "note": "use [removed]_c and [removed]"},
         "client_secret": "[removed]",
