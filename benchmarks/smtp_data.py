@@ -77,15 +77,23 @@ def serve(name: str, port: int) -> None:
         from trunkline.message_formats.email import parse_mail
         from trunkline.protocol_servers.endpoints import listen_all
         from trunkline.protocol_servers.smtp import replies
-        from trunkline.protocol_servers.smtp.events import Mail, Recipient
+        from trunkline.protocol_servers.smtp.commands import SMTP
+        from trunkline.protocol_servers.smtp.content import Content, Room
+        from trunkline.protocol_servers.smtp.envelope import Limits
+        from trunkline.protocol_servers.smtp.events import LoginAsked, Mail, Recipient
         from trunkline.protocol_servers.smtp.protocol import SmtpConnection, SmtpFactory
-        from trunkline.protocol_servers.smtp.session import Limits
+        from trunkline.protocol_servers.smtp.replies import Reply
         from trunkline.protocol_servers.timers import TimerWheel
 
+        room = Room(1 << 30, 1 << 30)
+
         class Host:
+            dialect = SMTP
             limits = Limits(hostname="mx.example.org")
             tls_context: ssl.SSLContext | None = None
             idle_timeout = 300.0
+            min_data_rate = 500
+            clock = time.monotonic
             loop = asyncio.get_running_loop()
             timers = TimerWheel(loop.call_later, time.monotonic)
             stopping = False
@@ -96,16 +104,30 @@ def serve(name: str, port: int) -> None:
             def gone(self, client: SmtpConnection) -> None:
                 pass
 
+            def trusts(self, client: SmtpConnection) -> bool:
+                return False
+
+            def admit_mail(self, client: SmtpConnection) -> Reply | None:
+                return None
+
+            def admit_commands(self, client: SmtpConnection, count: int) -> bool:
+                return True
+
+            def open_content(self) -> Content:
+                return Content(room)
+
+            def log_in(self, client: SmtpConnection, login: LoginAsked) -> None:
+                pass
+
             def ask(self, client: SmtpConnection, mail: Mail, recipient: Recipient) -> None:
                 client.answer_recipient(recipient, replies.RECIPIENT_OK)
 
             def take(self, client: SmtpConnection, mail: Mail) -> None:
+                content = mail.take_content()
                 if name == "core, parsed":
-                    parse_mail(mail.content)
+                    parse_mail(content.whole())
+                content.close()
                 client.answer_mail(replies.MAIL_TAKEN)
-
-            def hold(self, count: int) -> bool:
-                return True
 
         await listen_all(reactor, [f"tcp:{port}"], SmtpFactory(Host()))
         await asyncio.Event().wait()

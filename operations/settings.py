@@ -25,7 +25,6 @@ DEFAULT_FILE = "trunkline.toml"
 
 # What the documentation of the configuration names and this version does not have.
 NOT_BUILT = {
-    "lmtp": "LMTP server",
     "operations": "status page",
     "smtp.webhooks": "mail webhooks",
 }

@@ -17,13 +17,14 @@ __all__ = ["SERVERS", "load_server", "make_servers"]
 SERVERS: dict[str, str] = {
     "http": "trunkline.protocol_servers.http:HttpServer",
     "irc": "trunkline.protocol_servers.irc.server:IrcServer",
+    "lmtp": "trunkline.protocol_servers.smtp:LmtpServer",
     "slack": "trunkline.protocol_servers.slack.server:SlackServer",
     "smtp": "trunkline.protocol_servers.smtp:SmtpServer",
     "udp": "trunkline.protocol_servers.udp:UdpServer",
 }
 """Where each server's class is, by the name of its settings table; loaded only when it is wanted."""
 
-_EXTRAS = {"http": "http", "smtp": "email", "irc": "irc", "slack": "slack"}
+_EXTRAS = {"http": "http", "smtp": "email", "lmtp": "email", "irc": "irc", "slack": "slack"}
 
 
 def load_server(name: str) -> type[ProtocolServer]:

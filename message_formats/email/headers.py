@@ -8,6 +8,7 @@ every input: no alternative can take back what another took.
 from __future__ import annotations
 
 import binascii
+import mmap
 import re
 from collections.abc import Callable, Iterator
 from urllib.parse import unquote_to_bytes
@@ -24,7 +25,10 @@ _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"[\r\n\0]+")
 _FORBIDDEN = re.compile("[\r\n\0]+")
 _ENCODED_WORD = re.compile(r"=\?([^?*\s]{1,60})(?:\*[^?\s]*)?\?([bBqQ])\?([^?]*)\?=")
-_NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
+NOT_BASE64_OR_PADDING = bytes(
+    set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
+)
+_NOT_BASE64 = NOT_BASE64_OR_PADDING + b"="
 _MIME_TYPE = re.compile(r"([a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127})(?:[\s;,(]|\Z)", re.IGNORECASE)
 _TOKEN = re.compile(r"[ \t]*([a-z0-9!#$&^_.+-]{1,127})", re.IGNORECASE)
 _PARAMETER = re.compile(r';[ \t]*([^\s=;"*]{1,60})(?:\*(\d{1,3}))?(\*)?[ \t]*=[ \t]*(?:"((?:[^"\\]++|\\.)*)"|([^;]*))')
@@ -37,7 +41,7 @@ MAX_MIME_HEADER = 16 * 1024
 
 
 def fields(
-    data: bytes, start: int, end: int, limit: int, count: int, defect: Defect
+    data: bytes | mmap.mmap, start: int, end: int, limit: int, count: int, defect: Defect
 ) -> tuple[list[tuple[str, bytes]], int]:
     """Find the header fields of one part.
 
@@ -54,7 +58,7 @@ def fields(
     """
     found: list[tuple[str, bytes]] = []
     position = start
-    if data.startswith((b"From ", b">From "), start):  # a line that mailbox files have, no header
+    if data[start : start + 6].startswith((b"From ", b">From ")):  # a line that mailbox files have, no header
         position = data.find(b"\n", start, end) + 1 or end
     stop = position + limit
     while True:

@@ -5,25 +5,29 @@ headers 4.3 s, 3 000 nested parts RecursionError, 300 nested parts with 20 000 l
 s), while a server parses every mail it takes.
 
 Work is bounded by the mail's size: a part's body is found with ``bytes.find``, never line by line, and one budget pays
-for all searching, so that deep nesting of large parts ends in a raw part with a defect instead of hours. RFC 2045,
-2046, 5322; what breaks them is kept raw.
+for all searching, so that deep nesting of large parts ends in a raw part with a defect instead of hours. Memory is
+bounded by what a message may hold: a large part is a place in the mail, or is decoded piece by piece into a store, and
+the mail itself may be a file mapped into memory. RFC 2045, 2046, 5322; what breaks them is kept raw.
 """
 
 from __future__ import annotations
 
-import binascii
 import hashlib
-import io
+import itertools
 import logging
+import mmap
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from . import headers
+from .bounces import MAX_BOUNCE, read_bounce
 from .charsets import cut, decode
 from .html_text import html_to_text
+from .parts import Kept, LargePart, Memory, Source, Store
 from .replies import reply_text
+from .transfer import decoded
 
 Node = dict[str, Any]
 
@@ -42,6 +46,7 @@ _SEARCH_ALLOWANCE = 32 * 1024 * 1024
 _SEARCH_PER_BYTE = 8
 _COST_OF_A_BOUNDARY = 1024
 _WEIGHT_OF_A_PART = 256
+_WINDOW = 1024 * 1024
 _MAX_BOUNDARY = 998  # RFC 2046 says 70, RFC 5322's longest line bounds what is ever written
 
 _REST_OF_BOUNDARY_LINE = re.compile(rb"(--)?[ \t]*+(?:\r?\n|\Z)")
@@ -56,43 +61,51 @@ class ParsedMail:
 
     Attributes:
         fields: the keys of ``email.receive`` that are the same for every recipient; absent ones are left out.
-        large: (node of ``fields["content"]``, its bytes) of every leaf that travels through a body channel of each
-            recipient. Its ``body_channel`` is its index in this list, until `receive_message` puts the name of a
-            recipient's channel there.
+        large: (node of ``fields["content"]``, its content) of every leaf that does not travel in the message. Its
+            ``body_channel`` is its index in this list, until `receive_message` puts what a recipient reads it by there.
         digest: SHA-256 of the received bytes.
         weight: about how many bytes each recipient's message takes, without its body channels.
     """
 
     fields: dict[str, Any]
-    large: list[tuple[Node, bytes]]
+    large: list[tuple[Node, LargePart]]
     digest: bytes
     weight: int
 
 
-def parse_mail(raw: bytes) -> ParsedMail:
-    """Take a mail apart. Never raises, whatever the bytes are; bounded in time and memory by their number.
+def parse_mail(raw: bytes | mmap.mmap, *, source: Source | None = None, store: Store | None = None) -> ParsedMail:
+    """Take a mail apart. Never raises by itself, whatever the bytes are; bounded in time and memory by their number.
 
     Args:
         raw: the mail as received, dots unstuffed; line ends CRLF or LF.
+        source: where the same bytes can be read as long as large parts are read; they are kept here when None.
+        store: where large parts go that have to be decoded; they are kept here when None.
 
     Returns:
         The parsed mail. Whatever was found wrong stands in ``fields["defects"]``.
+
+    Raises:
+        OSError: `store` took no more.
     """
     digest = hashlib.sha256(raw).digest()
     try:
-        parser = _Parser(raw)
+        parser = _Parser(raw, source, store)
         return ParsedMail(parser.parse(), parser.large, digest, parser.weight)
+    except OSError:
+        raise
     except Exception:
         _log.exception("a mail could not be parsed and is passed on raw")
-        parser = _Parser(raw)
+        parser = _Parser(raw, source, store)
         parser.defect("this mail could not be parsed")
         return ParsedMail(parser.raw_fields(), parser.large, digest, parser.weight)
 
 
 class _Parser:
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes | mmap.mmap, source: Source | None, store: Store | None) -> None:
         self._raw = raw
-        self.large: list[tuple[Node, bytes]] = []
+        self._source = source or Kept(raw)
+        self._store = store or Memory()
+        self.large: list[tuple[Node, LargePart]] = []
         self.weight = 0
         self._defects: dict[str, None] = {}
         self._parts_left = MAX_PARTS
@@ -132,7 +145,7 @@ class _Parser:
         return header_list
 
     def raw_fields(self) -> dict[str, Any]:
-        return self._fields([], {}, self._leaf({}, "application/octet-stream", {}, self._raw, ()))
+        return self._fields([], {}, self._leaf({}, "application/octet-stream", {}, 0, len(self._raw), ()))
 
     def _fields(self, header_list: list[list[str]], by_name: dict[str, str], content: Node) -> dict[str, Any]:
         plain, pages = self._collect(content)
@@ -155,6 +168,10 @@ class _Parser:
         }
         if pages:
             fields["html"] = pages[0]
+        bounce = read_bounce(content, by_name, self.large)
+        if bounce is not None:
+            fields["bounce"] = bounce
+            fields["auto_submitted"] = True
         self.weight = (
             2 * sum(len(name) + len(value) for name, value in header_list)  # once more by name
             + len(text)
@@ -165,6 +182,7 @@ class _Parser:
             + MAX_HEADERS
             - self._description_left
             + _WEIGHT_OF_A_PART * (MAX_PARTS - self._parts_left)
+            + (MAX_BOUNCE if bounce is not None else 0)
         )
         return fields
 
@@ -179,7 +197,7 @@ class _Parser:
             if node is not None:
                 return node
             kind, parameters = "text/plain", {}  # as RFC 2045 section 5.2 says of a type that cannot be read
-        return self._leaf(own, kind, parameters, self._raw[start:end], path)
+        return self._leaf(own, kind, parameters, start, end, path)
 
     def _multipart(
         self, own: dict[str, str], kind: str, boundary: str | None, start: int, end: int, path: tuple[int, ...]
@@ -218,7 +236,7 @@ class _Parser:
         path = (*path, len(node["parts"]))
         if self._parts_left <= 0:
             self.defect(f"over {MAX_PARTS} parts, the rest left raw")
-            child = self._leaf({}, "application/octet-stream", {}, self._raw[start:end], path)
+            child = self._leaf({}, "application/octet-stream", {}, start, end, path)
         else:
             found, body = headers.fields(self._raw, start, end, MAX_PART_HEADERS, MAX_PART_FIELDS, self.defect)
             own: dict[str, str] = {}
@@ -235,7 +253,7 @@ class _Parser:
         needle = b"\n" + marker
         position = start - 1  # the line end before the first boundary line may belong to the header
         while self._search_left > 0:
-            at = raw.find(needle, position, end)
+            at = find(raw, needle, position, end)
             self._search_left -= (at if at >= 0 else end) - position + _COST_OF_A_BOUNDARY
             if at < 0:
                 return
@@ -250,12 +268,13 @@ class _Parser:
         self.defect("too much to search for boundaries, the rest left raw")
 
     def _leaf(
-        self, own: dict[str, str], kind: str, parameters: dict[str, str], encoded: bytes, path: tuple[int, ...]
+        self, own: dict[str, str], kind: str, parameters: dict[str, str], start: int, end: int, path: tuple[int, ...]
     ) -> Node:
-        body = self._undo_transfer_encoding(own.get("content-transfer-encoding", ""), encoded)
+        body = self._body(own.get("content-transfer-encoding", ""), start, end)
+        size = len(body) if isinstance(body, bytes) else body.size
         placing, placing_parameters = headers.disposition(own.get("content-disposition"), self.defect)
         filename = headers.file_name(placing_parameters.get("filename") or parameters.get("name"), self.defect)
-        node: Node = {"content-type": kind, "size": len(body)}
+        node: Node = {"content-type": kind, "size": size}
         self._describe(
             node,
             own,
@@ -264,27 +283,47 @@ class _Parser:
             disposition=placing,
             content_id=own.get("content-id", "").strip(" \t<>") or None,
         )
-        if len(body) > MAX_INLINE_LEAF or len(body) > max(self._inline_left, 0):
-            if len(body) <= MAX_INLINE_LEAF:
+        if isinstance(body, bytes) and size <= min(MAX_INLINE_LEAF, max(self._inline_left, 0)):
+            self._inline_left -= size
+            node["body"] = body
+        else:
+            if size <= MAX_INLINE_LEAF:
                 self._inline_left = -1  # from here on every leaf
             node["body_channel"] = len(self.large)
-            self.large.append((node, body))
-        else:
-            self._inline_left -= len(body)
-            node["body"] = body
+            self.large.append((node, self._keep([body]) if isinstance(body, bytes) else body))
         kind_of_text = kind in self._text_left or (not path and kind.startswith("text/"))
         if placing == "attachment" or not kind_of_text or (filename and path):
             self._attachments.append(
                 {
                     "filename": node.get("filename", ""),
                     "content-type": kind,
-                    "size": len(body),
+                    "size": size,
                     "path": list(path),
                 }
             )
         else:
             self._texts[id(node)] = self._text(kind, body, parameters.get("charset"))
         return node
+
+    def _body(self, encoding: str, start: int, end: int) -> bytes | LargePart:
+        """Undo a leaf's transfer encoding: its content, or where it is where that is large."""
+        pieces = decoded(self._raw, start, end, encoding, self.defect)
+        if pieces is None:
+            if end - start <= MAX_INLINE_LEAF:
+                return self._raw[start:end]
+            return LargePart(self._source, start, end - start)
+        beginning = next(pieces, b"")
+        if (second := next(pieces, None)) is None and len(beginning) <= MAX_INLINE_LEAF:
+            return beginning
+        part = self._keep([beginning] if second is None else [beginning, second], pieces)
+        return part if part.size > MAX_INLINE_LEAF else part.read()
+
+    def _keep(self, *sources: Iterable[bytes]) -> LargePart:
+        """Put the pieces of a part into the store."""
+        start = self._store.size
+        for piece in itertools.chain(*sources):
+            self._store.write(piece)
+        return LargePart(self._store, start, self._store.size - start)
 
     def _describe(self, node: Node, own: dict[str, str], **more: str | None) -> None:
         """Add a part's own header and what stands in it, as long as those of all parts together stay within bounds."""
@@ -301,49 +340,17 @@ class _Parser:
         if own:
             node["headers"] = own
 
-    def _undo_transfer_encoding(self, value: str, encoded: bytes) -> bytes:
-        encoding = value.partition(";")[0].strip(' \t"').lower()
-        if encoding in ("", "7bit", "8bit", "binary"):
-            return encoded
-        if encoding == "base64":
-            return headers.base64_bytes(encoded, self.defect)
-        if encoding == "quoted-printable":
-            return binascii.a2b_qp(encoded)
-        if encoding in ("x-uuencode", "uuencode", "x-uue", "uue"):
-            return self._undo_uuencode(encoded)
-        self.defect(f"unknown transfer encoding {encoding!r:.60}")
-        return encoded
-
-    def _undo_uuencode(self, encoded: bytes) -> bytes:
-        """Undo uuencode (POSIX): the lines between "begin" and "end"."""
-        decoded = bytearray()
-        lines = io.BytesIO(encoded)
-        if not any(line.startswith(b"begin ") for line in lines):
-            self.defect("uuencode without its beginning")
-            return encoded
-        for line in lines:
-            line = line.rstrip(b"\r\n")
-            if not line:
-                continue
-            if line.rstrip() == b"end":
-                break
-            letters = (4 * ((line[0] - 32) & 63) + 5) // 3
-            try:
-                decoded += binascii.a2b_uu(line[:letters])  # some encoders pad lines further
-            except binascii.Error:
-                self.defect("uuencode has an unreadable line")
-                return encoded
-        else:
-            self.defect("uuencode is cut off")
-        return bytes(decoded)
-
     # Its text
 
-    def _text(self, kind: str, body: bytes, charset: str | None) -> str:
+    def _text(self, kind: str, body: bytes | LargePart, charset: str | None) -> str:
         kind = "text/html" if kind == "text/html" else "text/plain"
         left = self._text_left[kind]
-        beginning = body[: 4 * left]  # no character set takes more than four bytes for what is one in UTF-8
-        text = decode(beginning, charset, self.defect, whole=len(beginning) == len(body))
+        most = 4 * left  # no character set takes more than four bytes for what is one in UTF-8
+        if isinstance(body, bytes):
+            beginning, size = body[:most], len(body)
+        else:
+            beginning, size = body.read(0, most), body.size
+        text = decode(beginning, charset, self.defect, whole=len(beginning) == size)
         text = text.replace("\r\n", "\n")
         if "\r" in text:
             text = text.replace("\r", "\n")
@@ -364,6 +371,21 @@ class _Parser:
         if node["content-type"] == "multipart/alternative":  # RFC 2046 section 5.1.4: the last is the richest
             plain, pages = plain[:1], pages[-1:]
         return [text for texts in plain for text in texts], [page for texts in pages for page in texts]
+
+
+def find(raw: bytes | mmap.mmap, needle: bytes, start: int, end: int) -> int:
+    """Find `needle` in raw[start:end], or return -1. That of a mapped file, done by the map itself, has no bound."""
+    if isinstance(raw, bytes):
+        return raw.find(needle, start, end)
+    while start < end:
+        window = raw[start : min(start + _WINDOW, end)]
+        at = window.find(needle)
+        if at >= 0:
+            return start + at
+        if start + len(window) == end:
+            break
+        start += len(window) - len(needle) + 1
+    return -1
 
 
 def _message_id(value: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
@@ -65,6 +66,7 @@ def receive_message(
     tls: bool = False,
     auth_user: str | None = None,
     body_channels: Mapping[int, str] | None = None,
+    body_keys: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
     """Build the ``email.receive`` of one recipient. It shares nothing mutable with any other's.
 
@@ -79,7 +81,8 @@ def receive_message(
         helo: the name the peer gave.
         tls: whether it came over TLS.
         auth_user: who logged in.
-        body_channels: the body channel of each leaf of ``parsed.large``, by its index.
+        body_channels: the body channel of each leaf of ``parsed.large``, by its index; or
+        body_keys: what each of them is stored as.
 
     Returns:
         The message, without keys that would be None.
@@ -90,7 +93,7 @@ def receive_message(
         **fields,
         "headers": dict(fields["headers"]),
         "header_list": [list(pair) for pair in fields["header_list"]],
-        "content": _copied_node(fields["content"], body_channels or {}),
+        "content": _copied_node(fields["content"], body_channels or {}, body_keys or {}),
         "attachments": [{**each, "path": list(each["path"])} for each in fields["attachments"]],
         "defects": list(fields["defects"]),
         "reply_channel": reply_channel,
@@ -100,6 +103,8 @@ def receive_message(
         "helo": helo,
         "tls": tls,
     }
+    if "bounce" in fields:
+        message["bounce"] = copy.deepcopy(fields["bounce"])
     if sender is None:
         message["auto_submitted"] = True
     optional = {"from": sender, "tag": tag, "client": None if client is None else list(client), "auth_user": auth_user}
@@ -107,12 +112,16 @@ def receive_message(
     return message
 
 
-def _copied_node(node: Node, body_channels: Mapping[int, str]) -> Node:
+def _copied_node(node: Node, body_channels: Mapping[int, str], body_keys: Mapping[int, str]) -> Node:
     copied = dict(node)
     if "parts" in node:
-        copied["parts"] = [_copied_node(part, body_channels) for part in node["parts"]]
+        copied["parts"] = [_copied_node(part, body_channels, body_keys) for part in node["parts"]]
     elif "body_channel" in node:
-        copied["body_channel"] = body_channels[node["body_channel"]]
+        index = copied.pop("body_channel")
+        if index in body_keys:
+            copied["body_key"] = body_keys[index]
+        else:
+            copied["body_channel"] = body_channels[index]
     if "headers" in node:
         copied["headers"] = dict(node["headers"])
     return copied

@@ -1,91 +1,43 @@
-"""What an SMTP session asks of the bus: who takes a recipient, and what became of a mail.
+"""What becomes of a complete mail: taken apart once, one message for each recipient, and what its sender is told.
 
-One `Question` is asked for each RCPT. A complete mail becomes one `Copy` for each recipient: its message, and body
-channels for the parts that are too large for one, each fed at the pace of whoever reads it. The `Delivery` knows them
-all and says what the client is told: a mail is accepted by all its recipients or by none, for there is nobody who
-could send a bounce for the rest.
+LMTP answers for each recipient. SMTP has one answer for all: the temporary failure of one is that of all, for the
+sender shall come again; what all refuse is refused. What only some refuse is taken where its sender can be told of the
+rest by a bounce, else one refusal refuses all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ...message_formats.email import ParsedMail, mail_id, receive_message
-from ..base import Connection, Message, Refusal
+from ...message_formats.email import ParsedMail, mail_id, parse_mail, receive_message
+from ...message_formats.email.bounces import MAX_RETURNED, Outcome, delivery_report
 from . import replies
-from .events import Mail, Recipient
+from .content import NoRoom
+from .copies import FIRST_CHUNK, Copy
+from .events import Mail
+from .queueing import REMEMBERED, Queueing
 from .replies import Reply
 
 if TYPE_CHECKING:
     from .protocol import SmtpConnection
     from .server import SmtpServer
 
-CHUNK = 64 * 1024
-FIRST_CHUNK = 4 * 1024  # sent before anybody reads, for every large part and every recipient
-AHEAD = 16  # chunks sent and not yet taken
+PARSED_AT_ONCE = 32 * 1024  # a larger mail is taken apart in a thread, so that it holds nobody up
 MAX_COPIES = 256 * 1024 * 1024  # bytes that the messages of one mail may take; 100 recipients and 100 large parts fit
-QUESTION_TIMEOUT = 10.0
-DONE_EXPIRY = 5.0  # of the rest of a body whose consumer is done
-LATE_EXPIRY = 60.0  # of the rest of a body whose consumer is late and may still read
 _BODY_WEIGHT = 4 * FIRST_CHUNK  # bytes that a channel takes before anybody reads, and the time it takes, as bytes
 _SENT_AT_ONCE = 4 * 1024 * 1024  # bytes of messages in one turn of the loop
 
-_REFUSALS = {
-    Refusal.FULL: Reply(451, "4.3.1 The channel is full, try again later"),
-    Refusal.UNAVAILABLE: Reply(451, "4.3.0 The channel layer is unavailable, try again later"),
-    Refusal.TOO_LARGE: Reply(552, "5.3.4 The mail is more than the channel layer carries"),
-}
-
-
-class Question:
-    """Whether a recipient is taken; the state of a `Connection` until it is answered."""
-
-    __slots__ = ("_client", "_connection", "_recipient", "_server")
-
-    def __init__(self, server: SmtpServer, client: SmtpConnection, mail: Mail, recipient: Recipient) -> None:
-        self._server = server
-        self._client = client
-        self._recipient = recipient
-        self._connection = server.open(self)
-        client.questions.add(self._connection)
-        message = {
-            "reply_channel": self._connection.reply_channel,
-            "address": recipient.address,
-            "client": client.peer,
-            "helo": client.session.helo,
-        }
-        if mail.sender is not None:
-            message["from"] = mail.sender
-        server.set_timer(self._connection, QUESTION_TIMEOUT)
-        server.publish("email.recipient", message, self._connection, expiry=QUESTION_TIMEOUT)
-
-    def deliver(self, message: Message) -> None:
-        """Take the workers' answer."""
-        self._answer(self._server.reply_of(self._connection, message, replies.RECIPIENT_OK))
-
-    def refuse(self, refusal: Refusal) -> None:
-        """Take note that the question was not asked."""
-        self._answer(_REFUSALS[refusal])
-
-    def timed_out(self) -> None:
-        """Take note that nobody answered."""
-        why = self._server.why_silent("email.recipient", QUESTION_TIMEOUT)
-        self._answer(Reply(451, f"4.3.0 Try again later: {why}"))
-
-    def _answer(self, reply: Reply) -> None:
-        self._client.questions.discard(self._connection)
-        self._server.close(self._connection)
-        self._client.answer_recipient(self._recipient, reply)
-
 
 class Delivery:
-    """A complete mail on its way to the consumers of all its recipients.
+    """A complete mail on its way to all its recipients.
 
     Args:
         server: The server.
         client: Whose mail it is.
-        mail: The mail.
+        mail: The mail, with its content.
     """
 
     def __init__(self, server: SmtpServer, client: SmtpConnection, mail: Mail) -> None:
@@ -93,172 +45,181 @@ class Delivery:
         self._client = client
         self._mail = mail
         self._to = mail.accepted
-        self._helo = client.session.helo
-        self._tls = client.session.tls
+        self._content = mail.take_content()
+        self._parts = server.open_content()  # of large parts that have to be decoded
+        session = client.session
+        self._known: dict[str, Any] = {
+            "helo": session.helo,
+            "tls": session.tls,
+            "auth_user": session.user,
+            "client": client.peer,
+        }
+        self._arrival = time.time()
         self._held = 0
-        self._replies: list[Reply] = []
+        self._id = ""  # of the mail, whoever it is for
+        self._replies: dict[str, Reply] = {}
 
-    def hold(self, count: int) -> bool:
-        """Count memory that the mail takes from now until its end; end it, and return False, where there is no room."""
-        self._held += count
-        if self._server.hold(count):
-            return True
-        self._end(replies.NO_ROOM)
-        return False
+    def start(self) -> None:
+        """Take the mail apart, a larger one in a thread, and go on."""
+        if self._content.size <= PARSED_AT_ONCE:
+            self._parsed(self._parse())
+            return
 
-    def start(self, parsed: ParsedMail) -> None:
-        """Send every recipient's message."""
+        def done(future: asyncio.Future[ParsedMail | None]) -> None:
+            if not future.cancelled() and not self._server.ended:
+                self._parsed(future.result())
+
+        self._server.in_thread(self._parse).add_done_callback(done)
+
+    def _parse(self) -> ParsedMail | None:
+        try:
+            return parse_mail(self._content.whole(), source=self._content, store=self._parts)
+        except NoRoom:
+            return None
+
+    def _parsed(self, parsed: ParsedMail | None) -> None:
+        if parsed is None:
+            self.end(replies.NO_ROOM)
+            return
+        self._id = mail_id(self._mail.sender, "", parsed.fields["message_id"], parsed.digest)
         weight = parsed.weight + sum(map(len, self._to)) + _BODY_WEIGHT * len(parsed.large)
         if len(self._to) * weight > MAX_COPIES:
-            self._end(replies.TOO_MUCH_FOR_SO_MANY)
-        elif self.hold(len(self._to) * weight):
-            self._send(parsed, 0, max(1, _SENT_AT_ONCE // weight))
+            self.end(replies.TOO_MUCH_FOR_SO_MANY)
+        elif not self._hold(len(self._to) * weight):
+            self.end(replies.NO_ROOM)
+        elif self._server.settings.accept == "queued":
+            large = [part for _, part in parsed.large]
+            queueing = Queueing(self, self._server, large, lambda keys: self._queue(queueing, parsed, keys, weight))
+            queueing.start()
+        else:
+            self._each(weight, lambda address: self._copy(parsed, address))
 
-    def _send(self, parsed: ParsedMail, begin: int, count: int) -> None:
-        """Send the messages of `count` recipients now, and those of the rest in the next turns of the loop."""
+    def _hold(self, count: int) -> bool:
+        """Count memory that the mail takes from now until its end, if there is room."""
+        try:
+            self._server.room.take_memory(count)
+        except NoRoom:
+            return False
+        self._held = count
+        return True
+
+    # Sending
+
+    def _each(self, weight: int, send: Callable[[str], None], begin: int = 0) -> None:
+        """Send the messages of some recipients now, and those of the rest in the next turns of the loop."""
         if self._server.ended:
             return
-        end = begin + count
+        end = begin + max(1, _SENT_AT_ONCE // weight)
         for address in self._to[begin:end]:
-            self._send_copy(parsed, address)
+            send(address)
         if end < len(self._to):
-            self._server.loop.call_soon(self._send, parsed, end, count)
+            self._server.loop.call_soon(self._each, weight, send, end)
 
-    def _send_copy(self, parsed: ParsedMail, address: str) -> None:
-        mail = self._mail
-        copy = Copy(self, self._server, [data for _, data in parsed.large])
-        copy.send(
-            receive_message(
-                parsed,
-                reply_channel=copy.connection.reply_channel,
-                id=mail_id(mail.sender, address, parsed.fields["message_id"], parsed.digest),
-                address=address,
-                sender=mail.sender,
-                to=self._to,
-                client=self._client.peer,
-                helo=self._helo,
-                tls=self._tls,
-                body_channels=dict(enumerate(copy.channels)),
-            )
+    def _copy(self, parsed: ParsedMail, address: str) -> None:
+        copy = Copy(self, self._server, address, [part for _, part in parsed.large])
+        channels = dict(enumerate(copy.channels))
+        copy.send(self._message(parsed, address, copy.connection.reply_channel, body_channels=channels))
+
+    def _queue(self, queueing: Queueing, parsed: ParsedMail, keys: list[str], weight: int) -> None:
+        reply_channel = self._server.nobody
+        named = dict(enumerate(keys))
+        self._each(
+            weight,
+            lambda address: queueing.send(address, self._message(parsed, address, reply_channel, body_keys=named)),
         )
 
-    def answered(self, reply: Reply) -> None:
-        """Take what became of one copy; after the last one, say what became of the mail."""
-        self._replies.append(reply)
-        if len(self._replies) == len(self._to):
-            self._end(verdict(self._replies))
+    def _message(self, parsed: ParsedMail, address: str, reply_channel: str, **bodies: Any) -> dict[str, Any]:
+        sender = self._mail.sender
+        return receive_message(
+            parsed,
+            reply_channel=reply_channel,
+            id=mail_id(sender, address, parsed.fields["message_id"], parsed.digest),
+            address=address,
+            sender=sender,
+            to=self._to,
+            **self._known,
+            **bodies,
+        )
 
-    def _end(self, reply: Reply) -> None:
-        self._server.hold(-self._held)
-        outcome = "taken" if reply.is_good else "delayed" if reply.is_temporary else "refused"
-        self._server.stats[f"mails_{outcome}"] += 1
+    # Answers
+
+    def answered(self, address: str, reply: Reply) -> None:
+        """Take what became of one recipient's message, and say what became of the mail once that is known."""
+        self._replies[address] = reply
+        is_last = len(self._replies) == len(self._to)
+        if not self._server.dialect.answers_each:
+            if is_last:
+                self._settle()
+            return
+        if is_last:  # before the answer, with which the client goes on
+            self._forget(min(self._replies.values(), key=_weight))
+        self._client.answer_copy(address, reply)
+
+    def _settle(self) -> None:
+        """Say what the sender of a mail is told, by what became of it for all its recipients."""
+        refused = {address: reply for address, reply in self._replies.items() if not reply.is_good}
+        again = next((reply for reply in refused.values() if reply.is_temporary), None)
+        if again is not None:
+            self.end(again)
+        elif not refused:
+            self.end(next(iter(self._replies.values())))
+        elif len(refused) < len(self._replies) and self._can_report:
+            self._report(refused)
+        else:
+            self.end(next(iter(refused.values())))
+
+    @property
+    def _can_report(self) -> bool:
+        """Whether the sender can be told by a bounce that somebody refused the mail.
+
+        Never where the mail is a bounce itself, or where nobody vouches for the sender: it would go to somebody who
+        never wrote.
+        """
+        return self._mail.sender is not None and self._server.relays and self._client.session.trusted
+
+    def _report(self, refused: Mapping[str, Reply]) -> None:
+        """Have the sender told by mail who refused, and take the mail; delay it if that cannot be."""
+        server, mail = self._server, self._mail
+        told = [
+            Outcome(address, reply.code, reply.text)
+            for address, reply in refused.items()
+            if not mail.recipients[address].never
+        ]
+        if not told or mail.sender is None:
+            self.end(replies.MAIL_TAKEN)
+            return
+        report = delivery_report(
+            reporting_mta=server.limits.hostname,
+            to=mail.sender,
+            outcomes=told,
+            original=self._content.read(0, MAX_RETURNED),
+            date=self._arrival,
+            arrival=self._arrival,
+            envelope_id=mail.envelope_id,
+        )
+
+        def sent(outcome: object) -> None:
+            self.end(replies.TRY_AGAIN if isinstance(outcome, Exception) else replies.MAIL_TAKEN)
+
+        server.stats["bounces"] += 1
+        message = {"to": [mail.sender], "from": "", "raw": report}
+        # The mail may come again, its answer having been lost: the repeat is told the same, and reported no more.
+        server.inbox.send("email.send", message, once=f"bounce.{self._id}", window=REMEMBERED, then=sent)
+
+    def end(self, reply: Reply) -> None:
+        """Forget the mail, and say what became of it to whoever has no answer yet."""
+        self._forget(reply)
         self._client.answer_mail(reply)
 
-
-def verdict(answers: Sequence[Reply]) -> Reply:
-    """Say what a mail's sender is told: to try again if one recipient wants that, refused if one refuses, else done."""
-    for reply in answers:
-        if reply.is_temporary:
-            return reply
-    return next((reply for reply in answers if not reply.is_good), answers[0])
-
-
-class Copy:
-    """A mail for one recipient; the state of a `Connection` until it is answered.
-
-    Attributes:
-        connection: What the recipient's consumer answers on.
-        channels: The body channels, one for each large part.
-    """
-
-    __slots__ = ("_bodies", "_delivery", "_server", "channels", "connection")
-
-    def __init__(self, delivery: Delivery, server: SmtpServer, large: list[bytes]) -> None:
-        self._delivery = delivery
-        self._server = server
-        self.connection: Connection = server.open(self)
-        self.channels = [server.inbox.new_channel("email.body?") for _ in large]
-        self._bodies = {name: _Body(data) for name, data in zip(self.channels, large, strict=True)}
-
-    def send(self, message: dict[str, Any]) -> None:
-        """Send the message and the beginning of each body."""
-        server = self._server
-        seconds = server.settings.answer_timeout
-        server.set_timer(self.connection, seconds)
-        server.publish("email.receive", message, self.connection, expiry=seconds)
-        for name in self.channels:
-            self._feed(name)
-
-    def credited(self, channel: str, count: int) -> None:
-        """Go on with a body of which `count` chunks were taken."""
-        body = self._bodies.get(channel)
-        if body is not None:
-            body.credit(count)
-            self._feed(channel)
-
-    def deliver(self, message: Message) -> None:
-        """Take the consumer's answer."""
-        self._answer(self._server.reply_of(self.connection, message, replies.MAIL_TAKEN))
-
-    def refuse(self, refusal: Refusal) -> None:
-        """Take note that the layer did not take the message, or a piece of a body."""
-        self._answer(_REFUSALS[refusal])
-
-    def timed_out(self) -> None:
-        """Take note that no answer came."""
-        why = self._server.why_silent("email.receive", self._server.settings.answer_timeout)
-        self._answer(Reply(451, f"4.3.0 Try again later: {why}"), LATE_EXPIRY)
-
-    def _answer(self, reply: Reply, expiry: float = DONE_EXPIRY) -> None:
-        for name, body in self._bodies.items():
-            if not body.is_taken:  # what is left expires with this last word
-                self._server.publish(name, {"content": b"", "closed": True}, expiry=expiry, last=True)
-        self._bodies.clear()
-        self._server.close(self.connection)
-        self._delivery.answered(reply)
-
-    def _feed(self, name: str) -> None:
-        server = self._server
-        # Looked up each time: a chunk that is refused answers the copy, and ends its bodies.
-        while (body := self._bodies.get(name)) is not None and (chunk := body.next_chunk()) is not None:
-            server.publish(
-                name,
-                {"content": chunk, "more_content": not body.is_sent},
-                self.connection,
-                expiry=server.settings.answer_timeout,
-                credit=True,
-                last=body.is_sent,
-            )
+    def _forget(self, reply: Reply) -> None:
+        self._content.close()
+        self._parts.close()
+        self._server.room.give_back(self._held, 0)
+        self._held = 0
+        outcome = "taken" if reply.is_good else "delayed" if reply.is_temporary else "refused"
+        self._server.stats[f"mails_{outcome}"] += 1
 
 
-class _Body:
-    """One part on its way through a channel: a small first chunk at once, more and more ahead the more is read."""
-
-    __slots__ = ("_ahead", "_data", "_position", "_taken")
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._position = 0
-        self._ahead = 0  # chunks sent and not taken
-        self._taken = 0
-
-    @property
-    def is_sent(self) -> bool:
-        return self._position >= len(self._data)
-
-    @property
-    def is_taken(self) -> bool:
-        return self.is_sent and not self._ahead
-
-    def credit(self, count: int) -> None:
-        self._ahead -= count
-        self._taken += count
-
-    def next_chunk(self) -> bytes | None:
-        # Many a reader wants no more than the beginning.
-        if self.is_sent or self._ahead >= min(AHEAD, max(1, 4 * self._taken)):
-            return None
-        self._ahead += 1
-        begin = self._position
-        self._position += CHUNK if self._taken else FIRST_CHUNK
-        return self._data[begin : self._position]
+def _weight(reply: Reply) -> int:
+    """Order replies by what they make of a mail: delayed, taken, refused."""
+    return 0 if reply.is_temporary else 1 if reply.is_good else 2

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .content import Content
 from .replies import Reply
 
 
 @dataclass(slots=True, eq=False)
 class Recipient:
-    """One recipient of the open mail; `reply` is None until it is known."""
+    """One recipient of the open mail.
+
+    Attributes:
+        address: Where the mail goes.
+        reply: The answer to RCPT; None until it is known.
+        original: The address that the sender meant, as ORCPT says it: ``rfc822;ann@example.org`` (RFC 3461 section
+            4.2), or None.
+        never: The sender wants no report about this recipient, whatever happens (``NOTIFY=NEVER``).
+    """
 
     address: str
     reply: Reply | None = None
+    original: str | None = None
+    never: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -22,19 +33,42 @@ class Mail:
     Attributes:
         sender: Envelope sender; None: the null sender.
         smtputf8: Whether its addresses and headers may hold UTF-8 (RFC 6531).
+        binary: Whether it may hold anything, and not lines alone (RFC 3030 section 3).
+        envelope_id: The sender's name for it, to be told in reports (RFC 3461 section 4.4), or None.
+        headers_only: Reports are to hold its header and not all of it (``RET=HDRS``).
         recipients: By address, refused ones too.
-        content: The bytes, dots unstuffed, once they are there.
+        named: The addresses of all RCPTs, in their order; in LMTP one that was named twice stands twice.
+        content: The bytes, once they are there; to be closed by who took the mail.
     """
 
     sender: str | None
     smtputf8: bool = False
+    binary: bool = False
+    envelope_id: str | None = None
+    headers_only: bool = False
     recipients: dict[str, Recipient] = field(default_factory=dict)
-    content: bytes = b""
+    named: list[str] = field(default_factory=list)
+    content: Content | None = None
 
     @property
     def accepted(self) -> list[str]:
-        """The addresses that were accepted."""
-        return [address for address, one in self.recipients.items() if one.reply is not None and one.reply.is_good]
+        """The addresses that were accepted, each once."""
+        return [address for address in self.recipients if self._took(address)]
+
+    @property
+    def promised(self) -> list[str]:
+        """The accepted addresses, each as often as RCPT named it: so many answers LMTP gives (RFC 2033 section 4.2)."""
+        return [address for address in self.named if self._took(address)]
+
+    def _took(self, address: str) -> bool:
+        reply = self.recipients[address].reply
+        return reply is not None and reply.is_good
+
+    def take_content(self) -> Content:
+        """Return the bytes, whose keeper the caller becomes."""
+        assert self.content is not None
+        content, self.content = self.content, None
+        return content
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +81,17 @@ class RecipientAsked:
 
 @dataclass(frozen=True, slots=True)
 class MailReceived:
-    """A mail is complete; answer by `Session.answer_mail`."""
+    """A mail is complete; answer by `Session.answer_mail`, or by `Session.answer_copy` for each recipient in LMTP."""
 
     mail: Mail
+
+
+@dataclass(frozen=True, slots=True)
+class LoginAsked:
+    """Somebody says who they are; answer by `Session.answer_login`."""
+
+    user: str
+    password: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +104,4 @@ class Closed:
     """Send what is to be sent, then close."""
 
 
-Event = RecipientAsked | MailReceived | TlsWanted | Closed
+Event = RecipientAsked | MailReceived | LoginAsked | TlsWanted | Closed

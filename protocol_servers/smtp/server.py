@@ -1,4 +1,4 @@
-"""The SMTP server: mail in, questions and messages on the bus, and its answers back to the sender."""
+"""The SMTP and the LMTP server: mail in, questions and messages on the bus, and its answers back to the sender."""
 
 from __future__ import annotations
 
@@ -8,70 +8,89 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from ...layer import Layer
 from ...message_formats import FormatError
-from ...message_formats.email import ParsedMail, parse_mail
 from ...message_formats.email.formats import REPLY
 from ...operations.errors import UsageError
 from ..base import Connection, Message, ProtocolServer, Refusal
-from ..tls import server_context
+from ..tls import client_context, server_context
 from . import replies
 from .addresses import is_domain
-from .delivery import Delivery, Question
-from .events import Mail, Recipient
+from .asking import Question
+from .commands import LMTP, SMTP, Dialect
+from .content import Content, Room
+from .delivery import Delivery
+from .envelope import Limits
+from .events import LoginAsked, Mail, Recipient
+from .logins import Logins, load_check
+from .neighbours import Neighbours
+from .outgoing import Outbox
 from .protocol import SmtpConnection, SmtpFactory
 from .replies import Reply, made_reply
-from .session import Limits
-from .settings import SmtpSettings
+from .settings import LmtpSettings, SmtpSettings
 
-MAX_HELD = 512 * 1024 * 1024  # bytes of mail in memory, of all sessions
-PARSED_AT_ONCE = 32 * 1024  # a larger mail is taken apart in a thread, so that it holds nobody up
+MAX_MEMORY = 512 * 1024 * 1024  # bytes of mail in memory, of all sessions
 _NAME_TIMEOUT = 2.0
+
+T = TypeVar("T")
 
 
 class SmtpServer(ProtocolServer):
-    """Take mail for consumers on the bus; 250 only once they are done with it.
+    """Take mail for consumers on the bus; 250 only once they are done with it, or it is safe in a durable channel.
 
     Attributes:
+        dialect: SMTP or LMTP.
         ended: Nothing may be sent any more.
+        outbox: What sends mail; None: there is no relay.
+        room: What all mails that are here take.
     """
 
     name = "smtp"
     extra = "email"
     Settings = SmtpSettings
     settings: SmtpSettings
+    dialect: Dialect = SMTP
 
     def __init__(
         self, layer: Layer, settings: SmtpSettings, *, reactor: Any, clock: Callable[[], float] = time.monotonic
     ) -> None:
         super().__init__(layer, settings, reactor=reactor, clock=clock)
         self.idle_timeout = settings.idle_timeout
+        self.min_data_rate = settings.min_data_rate
         self.tls_context: ssl.SSLContext | None = None
         self.limits = Limits()
         self.factory = SmtpFactory(self)
+        self.room = Room(MAX_MEMORY, settings.max_spool)
+        self.ended = False
+        self.outbox: Outbox | None = None
+        self._neighbours = Neighbours(settings.trusted, settings.rate, clock)
+        self._logins: Logins | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._clients: set[SmtpConnection] = set()
         self._last_gone: asyncio.Future[None] | None = None
-        self._held = 0
-        self.ended = False
-        self._parser = ThreadPoolExecutor(1, "smtp-parser")
+        self._parser = ThreadPoolExecutor(1, f"{self.name}-parser")
 
     async def listen(self) -> None:
         """Listen on the endpoints of the settings.
 
         Raises:
-            UsageError: The certificate cannot be used, or an endpoint makes no sense.
+            UsageError: The certificate cannot be used, or an endpoint makes no sense, or `accept` does not fit the
+                channel.
             StartError: A port is taken or may not be used.
         """
         settings = self.settings
+        self._check_channel()
         if settings.certificate is not None:
             try:
                 self.tls_context = server_context(settings.certificate, settings.key)
             except OSError as error:
                 raise UsageError(
-                    f"[smtp] certificate {settings.certificate} cannot be used: {error.strerror or error}"
+                    f"[{self.name}] certificate {settings.certificate} cannot be used: {error.strerror or error}"
                 ) from error
+        check = load_check(f"[{self.name}]", settings.auth_file, settings.auth_callable)
+        self._logins = None if check is None else Logins(check, self.loop)
         self.limits = Limits(
             hostname=settings.hostname or await own_name(self.loop),
             max_size=settings.max_size,
@@ -79,16 +98,38 @@ class SmtpServer(ProtocolServer):
             max_line=settings.max_line,
             max_errors=settings.max_errors,
             postmaster=settings.postmaster,
+            offers_auth=check is not None,
         )
-        await self.listen_on(settings.endpoints, self.factory, "smtp")
+        await self.listen_on(settings.endpoints, self.factory, self.name)
+        relay = settings.parsed_relay
+        if relay is not None:
+            self.outbox = Outbox(self, relay, name=self.limits.hostname, context=client_context())
+            self.outbox.start()
+            self.peers.append(str(relay))
+
+    def _check_channel(self) -> None:
+        """Refuse a way of accepting that does not fit the channel: only what is durable keeps a mail after its 250."""
+        queued = self.settings.accept == "queued"
+        if queued is self.layer.is_durable("email.receive"):
+            return
+        if queued:
+            why = 'accept = "queued" needs [channels."email.receive"] durable = true: a mail is safe nowhere else'
+        else:
+            why = 'accept = "consumed" needs a channel email.receive that is not durable: its sender keeps the mail'
+        raise UsageError(f"[{self.name}] {why}")
 
     async def stop(self, grace: float) -> bool:
         """Stop: 421 to whoever has no mail open, and to the others after it or at the end of `grace` seconds."""
+        ending = [super().stop(grace)]
+        if self.outbox is not None:
+            ending.append(self.outbox.stop(grace))
         try:
-            return await super().stop(grace)
+            return all(await asyncio.gather(*ending))
         finally:
             self.ended = True
             self._parser.shutdown(wait=False, cancel_futures=True)
+            if self._logins is not None:
+                self._logins.close()
 
     async def drain(self, grace: float) -> None:
         """Finish the open mails, and wait until every connection has ended."""
@@ -119,6 +160,25 @@ class SmtpServer(ProtocolServer):
         if not self._clients and self._last_gone is not None and not self._last_gone.done():
             self._last_gone.set_result(None)
 
+    def trusts(self, client: SmtpConnection) -> bool:
+        """Say whether the client is one of `trusted`."""
+        return self._neighbours.trusts(client.peer[0])
+
+    def admit_mail(self, client: SmtpConnection) -> Reply | None:
+        """Say why the client may not send a mail now; None: it may."""
+        if client.session.trusted or self._neighbours.admit_mail(client.peer[0]):
+            return None
+        self.stats["rate_limited"] += 1
+        return replies.TOO_OFTEN
+
+    def admit_commands(self, client: SmtpConnection, count: int) -> bool:
+        """Say whether the client may go on, having said so many commands."""
+        return client.session.trusted or self._neighbours.admit_commands(client.peer[0], count)
+
+    def open_content(self) -> Content:
+        """Return a place for the bytes of a mail."""
+        return Content(self.room)
+
     def ask(self, client: SmtpConnection, mail: Mail, recipient: Recipient) -> None:
         """Ask the workers whether they take a recipient."""
         if self.settings.rcpt == "any":
@@ -126,26 +186,40 @@ class SmtpServer(ProtocolServer):
         else:
             Question(self, client, mail, recipient)
 
+    def log_in(self, client: SmtpConnection, login: LoginAsked) -> None:
+        """Have a login checked, and tell the client."""
+        assert self._logins is not None
+        task = self.loop.create_task(self._log_in(self._logins, client, login))
+        self._tasks.add(task)  # the loop alone would let it vanish
+        task.add_done_callback(self._tasks.discard)
+
+    async def _log_in(self, logins: Logins, client: SmtpConnection, login: LoginAsked) -> None:
+        try:
+            user = await logins.user(login.user, login.password)
+        except (TimeoutError, LookupError, RuntimeError):  # RuntimeError: we are stopping
+            self.stats["logins_unanswered"] += 1
+            client.answer_login(replies.AUTH_LATER)
+            return
+        self.stats["logins_refused" if user is None else "logins"] += 1
+        client.answer_login(replies.AUTH_FAILED if user is None else replies.LOGGED_IN, user)
+
     def take(self, client: SmtpConnection, mail: Mail) -> None:
         """Give a mail to the consumers of its recipients."""
-        content, mail.content = mail.content, b""
-        delivery = Delivery(self, client, mail)
-        if not delivery.hold(len(content)):
-            return
-        if len(content) <= PARSED_AT_ONCE:
-            delivery.start(parse_mail(content))
-            return
+        Delivery(self, client, mail).start()
 
-        def parsed(future: asyncio.Future[ParsedMail]) -> None:
-            if not future.cancelled():
-                delivery.start(future.result())
+    def in_thread(self, function: Callable[[], T]) -> asyncio.Future[T]:
+        """Call something that takes its time, after what was given here before."""
+        return self.loop.run_in_executor(self._parser, function)
 
-        self.loop.run_in_executor(self._parser, parse_mail, content).add_done_callback(parsed)
+    @property
+    def relays(self) -> bool:
+        """Whether mail can be sent from here."""
+        return self.settings.relay is not None
 
-    def hold(self, count: int) -> bool:
-        """Count bytes of mail in memory; return whether there is room for them."""
-        self._held += count
-        return self._held <= MAX_HELD
+    @property
+    def nobody(self) -> str:
+        """A reply channel for answers that nobody waits for."""
+        return self._inbox_name + "nobody"
 
     # What the bus brings: a connection's state is a Question or a Copy
 
@@ -193,6 +267,14 @@ class SmtpServer(ProtocolServer):
             return made_reply(451 if code == 421 else code or 550, text or "", "Refused")
         self.unfit(connection, f"code {code} contradicts accept")
         return replies.TRY_AGAIN
+
+
+class LmtpServer(SmtpServer):
+    """The same by LMTP (RFC 2033), from a mail server that keeps what one recipient does not take."""
+
+    name = "lmtp"
+    Settings = LmtpSettings
+    dialect = LMTP
 
 
 async def own_name(loop: asyncio.AbstractEventLoop) -> str:

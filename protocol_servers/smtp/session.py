@@ -1,11 +1,12 @@
-"""The SMTP session of a server, as a state machine without sockets, clocks or messages (RFC 5321).
+"""The session of an SMTP or LMTP server, as a state machine without sockets, clocks or messages (RFC 5321, RFC 2033).
 
 Bytes go in by `Session.receive_data`; what happened comes out of `Session.events`, what is to be sent out of
-`Session.data_to_send`. Two questions are asked of whoever drives it, and may be answered at any later time: whether a
-recipient is taken (`RecipientAsked`, `Session.answer_recipient`) and whether a mail is (`MailReceived`,
-`Session.answer_mail`). Recipients that were pipelined (RFC 2920) are asked all at once and answered in their order;
-any other command waits until they are. However much was pipelined, only so many replies are made before they are
-taken: then `Session.is_behind`, and `Session.go_on` reads on.
+`Session.data_to_send`. Three questions are asked of whoever drives it, and may be answered at any later time: whether
+a recipient is taken (`RecipientAsked`, `Session.answer_recipient`), whether a mail is (`MailReceived`,
+`Session.answer_mail`), and whether somebody is who they say (`LoginAsked`, `Session.answer_login`). Recipients that
+were pipelined (RFC 2920) are asked all at once and answered in their order; any other command waits until they are.
+However much was pipelined, only so many replies are made before they are taken: then `Session.is_behind`, and
+`Session.go_on` reads on. What the commands do stands in `commands.py`.
 
 What keeps mail from being smuggled in: only CR LF ends a command, and a line with a bare CR or LF in it is refused
 as a whole, up to its CR LF; `data.py` does the same for mails. After STARTTLS everything that was read in plain text
@@ -15,73 +16,95 @@ is thrown away (RFC 3207 section 4.2).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 
 from . import replies
-from .addresses import Address, parse_parameters, parse_path
-from .data import DataReader
-from .events import Closed, Event, Mail, MailReceived, Recipient, RecipientAsked, TlsWanted
+from .commands import SMTP, Dialect
+from .content import Content, Room
+from .data import Incoming, Reader
+from .envelope import Limits
+from .events import Closed, Event, LoginAsked, Mail, MailReceived, Recipient, RecipientAsked, TlsWanted
 from .replies import Reply
+from .sasl import MAX_RESPONSE
 
-MAX_COMMAND = 1024  # RFC 5321 section 4.5.3.1.4 has 512, and our extensions lengthen MAIL
+MAX_COMMAND = 1024  # RFC 5321 section 4.5.3.1.4 has 512, and our extensions lengthen MAIL and RCPT
 MAX_BUFFERED = 64 * 1024
 MAX_REPLIES = 256  # that wait to be sent, or for an answer
+MAX_LOGINS = 3  # that fail, before the session is ended
 _PATIENCE = 8  # times the largest mail, of what is thrown away before the session is ended
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a session allows.
-
-    Attributes:
-        hostname: Our own name.
-        max_size: Bytes of a mail.
-        max_recipients: Recipients of a mail, refused ones included.
-        max_line: Bytes of a line of a mail.
-        max_errors: Commands that make no sense, before the session is ended.
-        postmaster: The address that mail for ``postmaster`` goes to; None: ``postmaster`` at `hostname`.
-    """
-
-    hostname: str = "localhost"
-    max_size: int = 25 * 1024 * 1024
-    max_recipients: int = 100
-    max_line: int = 65536
-    max_errors: int = 10
-    postmaster: str | None = None
+_SENSELESS = frozenset((500, 501, 502, 503, 504, 538, 555))  # what is said to commands that make no sense
 
 
 class Session:
-    """One SMTP session.
+    """One session.
 
     Args:
         limits: What is allowed.
+        dialect: SMTP or LMTP.
         offers_tls: Whether STARTTLS is offered.
         tls: Whether TLS is on already.
+        open_content: Makes the place for the bytes of a mail.
+        admit_mail: Says why no mail may begin now, or None.
 
     Attributes:
+        limits: As given.
+        dialect: As given.
+        offers_tls: As given.
         helo: The name the client gave; "" before it did.
+        extended: It gave it by EHLO or LHLO.
         tls: Whether TLS is on.
+        user: Who logged in, or None.
+        trusted: Recipients that do not exist are no errors of this client.
+        mail: The open mail, or None.
+        incoming: Its bytes, once they began, or None.
+        chunks_refused: A chunk of the open mail was refused.
+        commands: How many were read: with the next, this tells who is busy from who only keeps us waiting.
+        data_size: Bytes of mails that were read.
         closed: Nothing more is read or said.
     """
 
-    def __init__(self, limits: Limits, *, offers_tls: bool = False, tls: bool = False) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        dialect: Dialect = SMTP,
+        offers_tls: bool = False,
+        tls: bool = False,
+        open_content: Callable[[], Content] | None = None,
+        admit_mail: Callable[[], Reply | None] = lambda: None,
+    ) -> None:
         self.limits = limits
+        self.dialect = dialect
+        self.offers_tls = offers_tls
         self.helo = ""
+        self.admit_mail = admit_mail
+        self.extended = False
         self.tls = tls
+        self.user: str | None = None
+        self.trusted = False
+        self.mail: Mail | None = None
+        self.incoming: Incoming | None = None
+        self.chunks_refused = False
+        self.commands = 0
+        self.data_size = 0
         self.closed = False
-        self._offers_tls = offers_tls
-        self._mail: Mail | None = None
-        self._data: DataReader | None = None
-        self._awaits_mail_answer = False
+        room = Room(limits.max_size, limits.max_size)
+        self._open_content = open_content or (lambda: Content(room))
+        self._reader: Reader | None = None
+        self._when_read: Callable[[], None] = self._mail_ended
+        self._expected: Callable[[bytes], None] | None = None  # what takes the next line in the place of commands
+        self._answers: deque[str] | None = None  # the recipients of the mail whose answers are open
+        self._copies: dict[str, Reply] = {}
+        self._awaits_login = False
         self._awaits_tls = False
         self._ending: Reply | None = None  # said after the open mail
         self._errors = 0
+        self._failed_logins = 0
         self._buffer = b""
         self._position = 0
         self._line_refused = False  # what is read now is refused, up to a CR LF
         self._line_answered = False  # and had its reply already, up to a bare LF
-        self._line_discarded = 0
+        self._discarded = 0
         self._stopped = False  # reading, for there were too many replies
         self._unsaid: deque[bytes | Recipient] = deque()  # from the first recipient on that has no reply yet
         self._out: list[bytes] = []
@@ -100,9 +123,19 @@ class Session:
         return events
 
     @property
+    def offers_auth(self) -> bool:
+        """Whether the client can log in: never without TLS."""
+        return self.limits.offers_auth and self.tls
+
+    @property
     def is_waiting(self) -> bool:
         """Whether the client waits for us, and not we for the client."""
-        return self._awaits_mail_answer or bool(self._unsaid)
+        return self._awaits_answer or bool(self._unsaid)
+
+    @property
+    def is_reading_data(self) -> bool:
+        """Whether what comes next are bytes of a mail."""
+        return self._reader is not None
 
     @property
     def is_behind(self) -> bool:
@@ -114,16 +147,11 @@ class Session:
         """Whether so much was received ahead of answers that reading should pause."""
         return len(self._buffer) > MAX_BUFFERED
 
-    @property
-    def held(self) -> int:
-        """Bytes of mail data held."""
-        return self._data.held if self._data is not None else 0
-
     # What comes in
 
     def begin(self) -> None:
         """Greet the client."""
-        self._out.append(b"220 %b ESMTP Trunkline\r\n" % self.limits.hostname.encode())
+        self._out.append(f"220 {self.limits.hostname} {self.dialect.name} Trunkline\r\n".encode())
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the client."""
@@ -138,72 +166,98 @@ class Session:
 
     def answer_recipient(self, recipient: Recipient, reply: Reply) -> None:
         """Answer `RecipientAsked`; a second answer is ignored."""
-        if recipient.reply is None:
-            recipient.reply = reply
-            self._say_what_is_known()
-            self._advance()
+        if recipient.reply is not None:
+            return
+        recipient.reply = reply
+        if not (reply.is_good or reply.is_temporary or self.trusted):
+            self._errors += 1  # somebody may be guessing who is here
+        self._say_what_is_known()
+        if self._errors > self.limits.max_errors:
+            self.close(replies.TOO_MANY_ERRORS)
+        self._advance()
 
     def answer_mail(self, reply: Reply) -> None:
-        """Answer `MailReceived`; an answer that nobody waits for is ignored."""
-        if self._awaits_mail_answer:
-            self._awaits_mail_answer = False
-            self._end_mail(reply)
-            self._advance()
+        """Answer `MailReceived`, for all recipients that have no answer yet; what nobody waits for is ignored."""
+        if self._answers is not None:
+            for address in [*self._answers] if self.dialect.answers_each else [""]:
+                self._send_verdict(self._copies.get(address, reply))
+            self._mail_answered()
 
-    def refuse_data(self, reply: Reply) -> None:
-        """Keep nothing of the mail that is being received, and refuse it at its end."""
-        if self._data is not None:
-            self._data.refuse(reply)
+    def answer_copy(self, address: str, reply: Reply) -> None:
+        """Answer `MailReceived` for one recipient, where each has an answer; they leave in the order of the RCPTs."""
+        if self._answers is not None:
+            self._copies[address] = reply
+            while self._answers and self._answers[0] in self._copies:
+                self._send_verdict(self._copies[self._answers.popleft()])
+            if not self._answers:
+                self._mail_answered()
+
+    def answer_login(self, reply: Reply, user: str | None = None) -> None:
+        """Answer `LoginAsked`; `user` is who logged in, None where nobody did. What nobody waits for is ignored."""
+        if not self._awaits_login:
+            return
+        self._awaits_login = False
+        if user is not None:
+            self.user = user
+            self.trusted = True
+        elif not reply.is_temporary:
+            self._failed_logins += 1
+            if self._failed_logins >= MAX_LOGINS:
+                self._ending = replies.AUTH_TOO_OFTEN
+        self.send(reply.encode())
+        self._advance()
 
     def tls_started(self) -> None:
         """Begin anew on TLS: nothing that was said before counts (RFC 3207 section 4.2)."""
-        self._awaits_tls = False
+        self._awaits_tls = self.extended = False
         self.tls = True
         self.helo = ""
 
     def end(self, reply: Reply) -> None:
         """Say `reply` and close, at once or after the mail that is open."""
-        if self._mail is None:
-            self._close(reply)
+        if self.mail is None:
+            self.close(reply)
         else:
             self._ending = reply
 
-    def end_now(self, reply: Reply) -> None:
-        """Say `reply` and close, whatever is open."""
-        self._close(reply)
+    def lost(self) -> None:
+        """Take note that the client is gone."""
+        self.closed = True
+        self.forget_mail()
 
     # Reading
 
     def _advance(self) -> None:
         self._stopped = False
-        while not self.closed and self._position < len(self._buffer) and not self._awaits_mail_answer:
+        while not self.closed and self._position < len(self._buffer) and not self._awaits_answer:
             if not self._has_room:
                 self._stopped = True
                 break
-            if not (self._read_line() if self._data is None else self._read_data(self._data)):
+            if not (self._read_line() if self._reader is None else self._read_data(self._reader)):
                 break
         if self._position:
             self._buffer = self._buffer[self._position :]
             self._position = 0
 
     @property
+    def _awaits_answer(self) -> bool:
+        return self._answers is not None or self._awaits_login
+
+    @property
     def _has_room(self) -> bool:
         return len(self._out) + len(self._unsaid) < MAX_REPLIES
 
-    def _read_data(self, data: DataReader) -> bool:
-        rest = data.feed(self._buffer[self._position :] if self._position else self._buffer)
+    def _read_data(self, reader: Reader) -> bool:
+        block = self._buffer[self._position :] if self._position else self._buffer
+        rest = reader.feed(block)
         self._buffer, self._position = rest or b"", 0
+        self.data_size += len(block) - len(self._buffer)
         if rest is None:
-            if data.discarded > _PATIENCE * self.limits.max_size:
-                self._close(replies.TOO_MUCH_DATA)
+            if reader.discarded > _PATIENCE * self.limits.max_size:
+                self.close(replies.TOO_MUCH_DATA)
             return False
-        self._data = None
-        if data.refusal is not None:
-            self._end_mail(data.refusal)
-        elif self._mail is not None:
-            self._mail.content = data.content()
-            self._awaits_mail_answer = True
-            self._events.append(MailReceived(self._mail))
+        self._reader = None
+        self._when_read()
         return True
 
     def _read_line(self) -> bool:
@@ -218,19 +272,20 @@ class Session:
         if not is_whole:
             # The client may think that its command ended here: it hears of every one.
             if not self._line_answered:
-                self._error(replies.BARE_IN_COMMAND)
+                self._refuse_line(replies.BARE_IN_COMMAND)
             self._line_refused, self._line_answered = True, False
         elif self._line_refused:
             self._line_refused = self._line_answered = False
-            self._line_discarded = 0
+            self._discarded = 0
         elif b"\r" in line:
-            self._error(replies.BARE_IN_COMMAND)
-        elif len(line) > MAX_COMMAND:
-            self._error(replies.COMMAND_TOO_LONG)
+            self._refuse_line(replies.BARE_IN_COMMAND)
+        elif len(line) > self._max_line:
+            self._refuse_line(self._too_long)
         elif self._unsaid and line[:5].upper() != b"RCPT ":
             return False
         else:
-            self._command(line)
+            self.commands += 1
+            self._take_line(line)
         if not self._awaits_tls:
             self._position = end + 1
         return True
@@ -238,200 +293,71 @@ class Session:
     def _read_unfinished(self, start: int) -> None:
         """Bound the memory of a line whose end has not come, and the patience with it."""
         if not self._line_refused:
-            if len(self._buffer) - start <= MAX_COMMAND + 1:
+            if len(self._buffer) - start <= self._max_line + 1:
                 return
             self._line_refused = self._line_answered = True
-            self._error(replies.COMMAND_TOO_LONG)
+            self._refuse_line(self._too_long)
         self._position = len(self._buffer) - self._buffer.endswith(b"\r")
-        self._line_discarded += self._position - start
-        if self._line_discarded > _PATIENCE * self.limits.max_size:
-            self._close(replies.TOO_MUCH_DATA)
+        self._discarded += self._position - start
+        if self._discarded > _PATIENCE * self.limits.max_size:
+            self.close(replies.TOO_MUCH_DATA)
 
-    # Commands
+    @property
+    def _max_line(self) -> int:
+        return MAX_COMMAND if self._expected is None else MAX_RESPONSE
+
+    @property
+    def _too_long(self) -> Reply:
+        return replies.COMMAND_TOO_LONG if self._expected is None else replies.AUTH_TOO_LONG
+
+    def _refuse_line(self, reply: Reply) -> None:
+        self._expected = None
+        self.say(reply)
+
+    def _take_line(self, line: bytes) -> None:
+        if self._ending is not None and self.mail is None:
+            self.close(self._ending)
+        elif self._expected is not None:
+            take, self._expected = self._expected, None
+            take(line)
+        else:
+            self._command(line)
 
     def _command(self, line: bytes) -> None:
         try:
             text = line.decode()
         except UnicodeDecodeError:
-            self._error(replies.COMMAND_NOT_UTF8)
+            self.say(replies.COMMAND_NOT_UTF8)
             return
         verb, _, argument = text.partition(" ")
-        handler = _COMMANDS.get(verb.upper())
-        if self._ending is not None and self._mail is None:
-            self._close(self._ending)
-        elif handler is None:
-            self._error(replies.COMMAND_UNKNOWN)
+        command = self.dialect.commands.get(verb.upper())
+        if command is None:
+            self.say(replies.COMMAND_UNKNOWN)
         else:
-            handler(self, argument.strip(" "))
+            command(self, argument.strip(" "))
 
-    def _ehlo(self, argument: str) -> None:
-        if not self._hello(argument):
-            return
-        lines = [f"{self.limits.hostname} greets you", "PIPELINING", f"SIZE {self.limits.max_size}", "8BITMIME"]
-        lines += ["SMTPUTF8", "ENHANCEDSTATUSCODES"]
-        if self._offers_tls and not self.tls:
-            lines.append("STARTTLS")
-        self._say(replies.encode_lines(250, lines))
+    # What commands do
 
-    def _helo(self, argument: str) -> None:
-        if self._hello(argument):
-            self._say(b"250 %b\r\n" % self.limits.hostname.encode())
+    def say(self, reply: Reply) -> None:
+        """Say a reply; the one too many to commands that make no sense ends the session."""
+        if reply.code in _SENSELESS:
+            self._errors += 1
+            if self._errors > self.limits.max_errors:
+                self.close(replies.TOO_MANY_ERRORS)
+                return
+        self.send(reply.encode())
 
-    def _hello(self, argument: str) -> bool:
-        if not argument or len(argument) > 255 or not argument.isprintable():
-            self._error(replies.HELO_ARGUMENT)
-            return False
-        self.helo = argument
-        self._mail = None
-        return True
-
-    def _mail_from(self, argument: str) -> None:
-        if not self.helo:
-            self._error(replies.HELO_FIRST)
-        elif self._mail is not None:
-            self._error(replies.MAIL_TWICE)
-        elif argument[:5].upper() != "FROM:":
-            self._error(replies.MAIL_SYNTAX)
-        else:
-            address = parse_path(argument[5:].lstrip(" "), null=True)
-            if address is None:
-                self._error(replies.BAD_SENDER)
-            else:
-                self._open_mail(address)
-
-    def _open_mail(self, address: Address) -> None:
-        parameters = parse_parameters(address.rest)
-        if parameters is None:
-            self._error(replies.MAIL_SYNTAX)
-            return
-        smtputf8 = "SMTPUTF8" in parameters
-        size = parameters.pop("SIZE", "0") or ""
-        body = parameters.pop("BODY", "7BIT") or ""
-        wrong = parameters.pop("SMTPUTF8", None) is not None or not size.isdecimal() or not size.isascii()
-        if parameters:
-            self._error(replies.UNKNOWN_PARAMETER)
-        elif wrong or len(size) > 20 or body.upper() not in ("7BIT", "8BITMIME"):
-            self._error(replies.BAD_PARAMETER)
-        elif int(size) > self.limits.max_size:
-            self._reply(replies.TOO_LARGE)
-        elif not smtputf8 and not (address.text or "").isascii():
-            self._reply(replies.NEEDS_SMTPUTF8)
-        else:
-            self._mail = Mail(address.text, smtputf8)
-            self._reply(replies.SENDER_OK)
-
-    def _rcpt_to(self, argument: str) -> None:
-        if self._mail is None:
-            self._error(replies.MAIL_FIRST)
-            return
-        if argument[:3].upper() != "TO:":
-            self._error(replies.RCPT_SYNTAX)
-            return
-        address = parse_path(argument[3:].lstrip(" "), postmaster=True)
-        if address is None or address.text is None:
-            self._error(replies.BAD_RECIPIENT)
-        elif not self._mail.smtputf8 and not address.text.isascii():
-            self._reply(replies.NEEDS_SMTPUTF8)
-        elif address.rest.strip(" "):
-            wrong = parse_parameters(address.rest) is None
-            self._error(replies.RCPT_SYNTAX if wrong else replies.UNKNOWN_PARAMETER)
-        else:
-            self._add_recipient(self._mail, self._routed(address.text))
-
-    def _routed(self, address: str) -> str:
-        """Give mail for the postmaster, who exists at every host (RFC 5321 section 4.5.1), the configured address."""
-        local, _, domain = address.partition("@")
-        if local.lower() != "postmaster":
-            return address
-        return self.limits.postmaster or f"{local}@{domain or self.limits.hostname.lower()}"
-
-    def _add_recipient(self, mail: Mail, address: str) -> None:
-        recipient = mail.recipients.get(address)
-        if recipient is not None:  # named twice, counts once
-            self._unsaid.append(recipient)
-            self._say_what_is_known()
-        elif len(mail.recipients) >= self.limits.max_recipients:
-            self._reply(replies.TOO_MANY_RECIPIENTS)
-        else:
-            recipient = mail.recipients[address] = Recipient(address)
-            self._unsaid.append(recipient)
-            self._events.append(RecipientAsked(mail, recipient))
-
-    def _begin_data(self, argument: str) -> None:
-        if argument:
-            self._error(replies.NO_ARGUMENT)
-        elif self._mail is None:
-            self._error(replies.MAIL_FIRST)
-        elif not self._mail.recipients:
-            self._error(replies.RCPT_FIRST)
-        elif not self._mail.accepted:
-            # To a client that does not look at each reply, this one stands for all of them.
-            again = any(one.reply is not None and one.reply.is_temporary for one in self._mail.recipients.values())
-            self._reply(replies.NO_RECIPIENTS_NOW if again else replies.NO_RECIPIENTS)
-        else:
-            self._data = DataReader(self.limits.max_size, self.limits.max_line)
-            self._reply(replies.GO_AHEAD)
-
-    def _rset(self, argument: str) -> None:
-        if argument:
-            self._error(replies.NO_ARGUMENT)
-        else:
-            self._end_mail(replies.GOOD)
-
-    def _starttls(self, argument: str) -> None:
-        if argument:
-            self._error(replies.NO_ARGUMENT)
-        elif self.tls:
-            self._error(replies.TLS_TWICE)
-        elif not self._offers_tls:
-            self._error(replies.COMMAND_NOT_BUILT)
-        else:
-            self._mail = None
-            self._reply(replies.READY_FOR_TLS)
-            self._awaits_tls = True
-            self._buffer, self._position = b"", 0
-            self._events.append(TlsWanted())
-
-    def _noop(self, argument: str) -> None:
-        self._reply(replies.GOOD)
-
-    def _vrfy(self, argument: str) -> None:
-        self._reply(replies.CANNOT_VERIFY)
-
-    def _help(self, argument: str) -> None:
-        self._reply(replies.HELP)
-
-    def _quit(self, argument: str) -> None:
-        if argument:
-            self._error(replies.NO_ARGUMENT)
-        else:
-            self._close(replies.BYE)
-
-    def _not_built(self, argument: str) -> None:
-        self._error(replies.COMMAND_NOT_BUILT)
-
-    def _http(self, argument: str) -> None:
-        # Somebody's browser, sent here by a page whose form has an SMTP session in its body.
-        self._close(replies.NOT_HTTP)
-
-    # Answering
-
-    def _reply(self, reply: Reply) -> None:
-        self._say(reply.encode())
-
-    def _error(self, reply: Reply) -> None:
-        """Say that a command made no sense, unless that was said too often."""
-        self._errors += 1
-        if self._errors > self.limits.max_errors:
-            self._close(replies.TOO_MANY_ERRORS)
-        else:
-            self._say(reply.encode())
-
-    def _say(self, encoded: bytes) -> None:
+    def send(self, encoded: bytes) -> None:
+        """Send a reply, after those that are not known yet."""
         if self._unsaid:
             self._unsaid.append(encoded)
         else:
             self._out.append(encoded)
+
+    def say_of(self, recipient: Recipient) -> None:
+        """Say what is said of a recipient, once it is known."""
+        self._unsaid.append(recipient)
+        self._say_what_is_known()
 
     def _say_what_is_known(self) -> None:
         while self._unsaid:
@@ -439,40 +365,119 @@ class Session:
             if isinstance(head, Recipient):
                 if head.reply is None:
                     return
-                head_bytes = head.reply.encode()
-            else:
-                head_bytes = head
-            self._out.append(head_bytes)
+                head = head.reply.encode()
+            self._out.append(head)
             self._unsaid.popleft()
 
-    def _end_mail(self, reply: Reply) -> None:
-        self._mail = None
-        self._say(reply.encode())
-        if self._ending is not None:
-            self._close(self._ending)
+    def ask(self, question: RecipientAsked) -> None:
+        """Have a recipient asked about."""
+        self._unsaid.append(question.recipient)
+        self._events.append(question)
 
-    def _close(self, reply: Reply) -> None:
+    def expect(self, take: Callable[[bytes], None]) -> None:
+        """Give the next line to `take` instead of reading a command."""
+        self._expected = take
+
+    def await_login(self, question: LoginAsked) -> None:
+        """Have a login checked, and read nothing meanwhile."""
+        self._awaits_login = True
+        self._events.append(question)
+
+    def await_tls(self, wish: TlsWanted) -> None:
+        """Have TLS started, and throw away what was read in plain text."""
+        self._awaits_tls = True
+        self._buffer, self._position = b"", 0
+        self._events.append(wish)
+
+    # The open mail
+
+    def open_mail(self, mail: Mail) -> None:
+        """Begin a mail."""
+        self.mail = mail
+        self.say(replies.SENDER_OK)
+
+    def forget_mail(self) -> None:
+        """Forget the open mail, if there is one, and what came of it."""
+        if self.incoming is not None:
+            self.incoming.content.close()
+        self.mail = self.incoming = self._reader = self._answers = None
+        self.chunks_refused = False
+        self._copies = {}
+
+    def receive_mail(self) -> Incoming:
+        """Return what takes the bytes of the open mail."""
+        assert self.mail is not None
+        if self.incoming is None:
+            limits = self.limits
+            self.incoming = Incoming(self._open_content(), limits.max_size, limits.max_line, binary=self.mail.binary)
+        return self.incoming
+
+    def read_with(self, reader: Reader, when_read: Callable[[], None] | None = None) -> None:
+        """Give what comes next to `reader`, up to the end that it finds.
+
+        Args:
+            reader: Takes the bytes.
+            when_read: Is called at the end; None: the mail is complete then.
+        """
+        self._when_read = when_read or self._mail_ended
+        if reader.feed(b"") is None:
+            self._reader = reader
+        else:
+            self._when_read()
+
+    def chunk_ended(self, refusal: Reply | None, size: int, is_last: bool) -> None:
+        """Answer a BDAT whose bytes were read.
+
+        Args:
+            refusal: Why it is refused, or None.
+            size: How many bytes they were.
+            is_last: No more are to come.
+        """
+        if refusal is None and is_last:
+            self._mail_ended()
+            return
+        if refusal is None and self.incoming is not None and self.incoming.refusal is not None:
+            refusal, self.chunks_refused = self.incoming.refusal, True
+        self.say(refusal or Reply(250, f"2.0.0 {size} bytes"))
+        if is_last and not self.closed:
+            self.end_mail([])
+
+    def _mail_ended(self) -> None:
+        mail, incoming = self.mail, self.incoming
+        assert mail is not None
+        assert incoming is not None
+        incoming.end()
+        if incoming.refusal is not None:
+            self.end_mail([incoming.refusal] * (len(mail.promised) if self.dialect.answers_each else 1))
+            return
+        mail.content, self.incoming = incoming.content, None
+        self._answers = deque(mail.promised)
+        self._events.append(MailReceived(mail))
+
+    def _send_verdict(self, reply: Reply) -> None:
+        if reply.is_good:
+            self._errors = 0
+        self.send(reply.encode())
+
+    def _mail_answered(self) -> None:
+        self.end_mail([])
+        self._advance()
+
+    def end_mail(self, said: Iterable[Reply]) -> None:
+        """Say what became of the open mail and forget it; close where the session is to end after it."""
+        self.forget_mail()
+        for reply in said:
+            self.send(reply.encode())
+        if self._ending is not None:
+            self.close(self._ending)
+
+    def close(self, reply: Reply) -> None:
+        """Say `reply` and close, whatever is open."""
         if not self.closed:
             self._unsaid.clear()
             self._out.append(reply.encode())
             self.closed = True
-            self._mail = self._data = None
+            self.forget_mail()
+            self._awaits_login = False
             self._buffer, self._position = b"", 0
             self._events.append(Closed())
-
-
-_COMMANDS: dict[str, Callable[[Session, str], None]] = {
-    "EHLO": Session._ehlo,
-    "HELO": Session._helo,
-    "MAIL": Session._mail_from,
-    "RCPT": Session._rcpt_to,
-    "DATA": Session._begin_data,
-    "RSET": Session._rset,
-    "NOOP": Session._noop,
-    "VRFY": Session._vrfy,
-    "HELP": Session._help,
-    "QUIT": Session._quit,
-    "STARTTLS": Session._starttls,
-    **dict.fromkeys(("EXPN", "AUTH", "BDAT", "ETRN", "TURN", "SEND", "SOML", "SAML"), Session._not_built),
-    **dict.fromkeys(("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT"), Session._http),
-}

@@ -199,7 +199,6 @@ def test_empty_layer_in_the_environment_is_unset(write: Write) -> None:
         ),
         ("[channels.x]\ncapacity = 0", "[channels.x] capacity: must be at least 1, got 0"),
         ("[channels.x]\ndurable = 1", "[channels.x] durable: expected true or false, got 1"),
-        ("[lmtp]\n", "[lmtp]: this version of Trunkline has no LMTP server"),
         ("[operations]\nport = 1", "[operations]: this version of Trunkline has no status page"),
         ("[smtp.webhooks.x]\n", "[smtp.webhooks]: this version of Trunkline has no mail webhooks"),
         ("layer = 1", 'layer: expected a text in quotes or { env = "NAME" } or { file = "path" }, got 1'),

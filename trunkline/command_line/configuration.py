@@ -49,6 +49,7 @@ def add_file(parser: argparse.ArgumentParser) -> None:
 _PUBLISHED = {
     "http": ("http.", "websocket."),
     "smtp": ("email.receive", "email.recipient"),
+    "lmtp": ("email.receive", "email.recipient"),
     "udp": ("udp.",),
     "irc": ("chat.", "irc-client."),
     "slack": ("chat.", "slack."),

@@ -344,7 +344,7 @@ class Client:
 
     def _received(self, address: str, sender: str | None, raw: bytes) -> dict[str, Any]:
         parsed = parse_mail(raw)
-        channels = {at: self._body("email.body?", body) for at, (_, body) in enumerate(parsed.large)}
+        channels = {at: self._body("email.body?", part.read()) for at, (_, part) in enumerate(parsed.large)}
         message = receive_message(
             parsed,
             reply_channel="",

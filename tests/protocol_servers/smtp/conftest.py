@@ -47,8 +47,8 @@ class StillLoop(asyncio.AbstractEventLoop):
     def finish_thread(self) -> None:
         """Do what was given to a thread."""
         for function, future in self.in_thread:
-            result = function()
-            future.result = lambda result=result: result
+            made = function()
+            future.result = lambda made=made: made
             for callback in future.callbacks:
                 callback(future)
         self.in_thread.clear()

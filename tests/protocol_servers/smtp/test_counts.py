@@ -161,7 +161,7 @@ def check(office: Office, told: dict[str, list[int]], to: dict[str, list[str]]) 
         stats[f"mails_{one}"] for one in ("taken", "delayed", "refused")
     )
     assert stats["failures"] == 0
-    assert office.server._held == 0
+    assert office.server.room.memory == 0
 
 
 KINDS = ["fine", "reads", "fine fine2", "slow", "refuses", "breaks", "looks", "stumbles", "reads fine", "fine refuses",

@@ -9,23 +9,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trunkline.protocol_servers.smtp import replies
-from trunkline.protocol_servers.smtp.data import DataReader
+from trunkline.protocol_servers.smtp.content import Content, Room
+from trunkline.protocol_servers.smtp.data import ChunkReader, DataReader, Incoming
 
 MAX_SIZE, MAX_LINE = 1000, 100
 
 
+def incoming(max_size: int = MAX_SIZE, max_line: int = MAX_LINE, *, binary: bool = False) -> Incoming:
+    return Incoming(Content(Room(10**6, 10**6), 300), max_size, max_line, binary=binary)
+
+
 def read(data: bytes, step: int) -> tuple[bytes, int | None, bytes | None]:
     """Feed `data` in blocks of `step` bytes; return (content, refusal's code, what follows the end or None)."""
-    reader = DataReader(MAX_SIZE, MAX_LINE)
+    mail = incoming()
+    reader = DataReader(mail)
     for position in range(0, len(data), step):
         rest = reader.feed(data[position : position + step])
-        assert reader.held <= MAX_SIZE
+        assert mail.content.size <= MAX_SIZE
         if rest is not None:
             rest += data[position + step :]
             break
     else:
         rest = None
-    return reader.content(), reader.refusal.code if reader.refusal else None, rest
+    content = mail.content.read(0, MAX_SIZE + 1)
+    mail.content.close()
+    return content, mail.refusal.code if mail.refusal else None, rest
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 5, 7, 10_000])
@@ -74,25 +82,76 @@ def test_data(data: bytes, content: bytes | None, refusal: int | None, rest: byt
         assert found[2] is None
 
 
-def test_a_refusal_from_outside_stays_the_first() -> None:
-    reader = DataReader(MAX_SIZE, MAX_LINE)
+def test_a_refusal_stays_the_first() -> None:
+    mail = incoming()
+    reader = DataReader(mail)
     reader.feed(b"some data\r\n")
-    reader.refuse(replies.NO_ROOM)
-    reader.refuse(replies.TOO_LARGE)
+    mail.refuse(replies.NO_ROOM)
+    mail.refuse(replies.TOO_LARGE)
     assert reader.feed(b"a\nb\r\n.\r\nrest") == b"rest"
-    assert (reader.refusal, reader.held, reader.content()) == (replies.NO_ROOM, 0, b"")
+    assert (mail.refusal, mail.content.size, reader.discarded) == (replies.NO_ROOM, 0, 16)
 
 
 def test_small_blocks_take_no_more_memory_than_large_ones() -> None:
     """A client may send two bytes a packet: kept one by one, a mail would take thirty times its size."""
-    reader = DataReader(200_000, 200_000)
+    mail = Incoming(Content(Room(10**6, 10**6)), 200_000, 200_000)
+    reader = DataReader(mail)
     tracemalloc.start()
     try:
         for _ in range(50_000):
             reader.feed(b"a" + b"b")
-        assert tracemalloc.get_traced_memory()[0] < 2 * reader.held == 200_000
+        assert tracemalloc.get_traced_memory()[0] < 2 * mail.content.size == 200_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 1000])
+@pytest.mark.parametrize(
+    ("chunks", "content", "refusal"),
+    [
+        ([b""], b"", None),
+        ([b"hi"], b"hi", None),
+        ([b"a\r\n.\r\n..b", b"\r\n"], b"a\r\n.\r\n..b\r\n", None),  # a dot is a dot
+        ([b"a\r", b"\nb"], b"a\r\nb", None),  # a line end may be cut in two
+        ([b"a\r", b"b"], b"", 550),
+        ([b"a\r", b""], b"", 550),
+        ([b"a", b"\nb"], b"", 550),
+        ([b"\r\n.\n", b"x"], b"", 550),
+        ([b"x" * 101], b"", 500),
+        ([b"x" * 60, b"x" * 60], b"", 500),
+        ([(b"x" * 98 + b"\r\n") * 10], (b"x" * 98 + b"\r\n") * 10, None),
+        ([(b"x" * 98 + b"\r\n") * 10, b"y"], b"", 552),
+    ],
+)
+def test_chunks(chunks: list[bytes], content: bytes, refusal: int | None, step: int) -> None:
+    mail = incoming()
+    for chunk in chunks:
+        reader = ChunkReader(mail, len(chunk))
+        rest = reader.feed(b"")
+        data = chunk + b"REST"
+        for position in range(0, len(data), step):
+            if rest is not None:
+                break
+            rest = reader.feed(data[position : position + step])
+        assert rest is not None
+        assert b"REST".startswith(rest)
+    mail.end()
+    assert (mail.content.read(0, 2000), mail.refusal and mail.refusal.code) == (content, refusal)
+
+
+def test_a_binary_mail_may_hold_anything() -> None:
+    mail = incoming(binary=True)
+    data = bytes(range(256)) * 3 + b"\n.\r\r"
+    assert ChunkReader(mail, len(data)).feed(data + b"QUIT") == b"QUIT"
+    mail.end()
+    assert (mail.content.read(0, 2000), mail.refusal) == (data, None)
+
+
+def test_a_refused_chunk_goes_nowhere() -> None:
+    reader = ChunkReader(None, 10)
+    assert reader.feed(b"0123456") is None
+    assert reader.feed(b"789QUIT") == b"QUIT"
+    assert reader.discarded == 10
 
 
 PIECES = st.sampled_from([b"\r\n", b".", b"\r", b"\n", b"..", b"x", b"\r\n.\r\n", b"x" * 40])

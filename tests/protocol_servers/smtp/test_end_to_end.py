@@ -19,7 +19,7 @@ import pytest
 
 from trunkline.message_formats.email import parse_mail
 from trunkline.operations.errors import StartError, UsageError
-from trunkline.protocol_servers.smtp import SmtpServer, SmtpSettings
+from trunkline.protocol_servers.smtp import SmtpServer, SmtpSettings, delivery
 from trunkline.protocol_servers.smtp import server as server_module
 
 PATIENCE = 20  # seconds; a bound against hanging, never waited for
@@ -220,7 +220,7 @@ def test_large_mails_to_several_recipients_each_at_its_own_pace(house: Any) -> N
         client.send_message(made, to_addrs=["one@example.org", "two@example.org", "lazy@example.org"])
     assert bodies == {"one@example.org": content, "two@example.org": content}
     home.place.turns()
-    assert home.server._held == 0
+    assert (home.server.room.memory, home.server.room.disk) == (0, 0)
 
 
 # The list of bad input
@@ -356,7 +356,7 @@ def test_clients_that_vanish_at_any_stage_leave_nothing(house: Any, certificate:
         client.send_message(mail())
     while home.server._clients or home.server._connections:
         home.place.turns()
-    assert home.server._held == 0
+    assert (home.server.room.memory, home.server.room.disk) == (0, 0)
     assert home.server.stats["failures"] == 0
     assert home.stop(1.0)
 
@@ -403,12 +403,12 @@ def test_stopping_cuts_off_what_does_not_finish(house: Any) -> None:
 def test_a_mail_that_is_being_parsed_when_the_server_stops(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     parsing, go_on = threading.Event(), threading.Event()
 
-    def slow(raw: bytes) -> Any:
+    def slow(raw: bytes, **places: Any) -> Any:
         parsing.set()
         go_on.wait(PATIENCE)
-        return parse_mail(raw)
+        return parse_mail(raw, **places)
 
-    monkeypatch.setattr(server_module, "parse_mail", slow)
+    monkeypatch.setattr(delivery, "parse_mail", slow)
     home = house()
     with raw(home.port) as client, raw(home.port) as second:
         for one in (client, second):

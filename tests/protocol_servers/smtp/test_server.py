@@ -12,7 +12,7 @@ from trunkline.operations.errors import SettingsError, UsageError
 from trunkline.operations.tables import table
 from trunkline.protocol_servers.smtp import SmtpServer, SmtpSettings
 from trunkline.protocol_servers.smtp import server as server_module
-from trunkline.protocol_servers.smtp.delivery import AHEAD, CHUNK, FIRST_CHUNK
+from trunkline.protocol_servers.smtp.copies import AHEAD, CHUNK, FIRST_CHUNK
 from trunkline.protocol_servers.smtp.session import MAX_REPLIES
 
 
@@ -373,14 +373,14 @@ def test_a_mail_of_many_parts_to_many_recipients_is_sent_bit_by_bit(stage: Any) 
         turns.append(play.inbox.take())
     assert sum(len(sent) > 0 for sent in turns) > 5
     assert max(sum(len(one.message.get("content", b"")) for one in sent) for sent in turns) < 4 * 1024 * 1024
-    assert play.server._held > 30 * 600_000
+    assert play.server.room.memory > 30 * 600_000
     messages = [one for sent in turns for one in sent if one.channel == "email.receive"]
     for message in messages:
         assert client.hear() == []
         play.answer(message)
     assert client.hear() == ["250 2.6.0 Mail taken"]
     assert len(messages) == 30
-    assert play.server._held == 0
+    assert (play.server.room.memory, play.server.room.disk) == (0, 0)
 
 
 def test_a_mail_that_was_half_sent_when_the_server_ended_stays_so(stage: Any) -> None:
@@ -401,7 +401,7 @@ def test_a_mail_of_too_many_parts_for_its_recipients_is_refused(stage: Any) -> N
     play.loop.finish_thread()
     assert client.hear() == ["552 5.3.4 The mail has too many large parts for so many recipients"]
     assert play.inbox.take() == []
-    assert play.server._held == 0
+    assert (play.server.room.memory, play.server.room.disk) == (0, 0)
     assert play.server.stats["mails_refused"] == 1
 
 
@@ -510,7 +510,7 @@ def test_reading_pauses_while_too_much_is_waiting(stage: Any) -> None:
 def test_a_client_that_takes_no_replies_gets_no_more_of_them(stage: Any) -> None:
     client = stage().connect()
     client.transport.producer.pauseProducing()
-    assert len(client.say(*["EHLO x"] * 10_000)) < 7 * MAX_REPLIES
+    assert len(client.say(*["EHLO x"] * 10_000)) < 9 * MAX_REPLIES
     assert client.hear() == []
     client.transport.producer.resumeProducing()
     assert len(client.hear()) > 50_000
@@ -543,14 +543,14 @@ def test_reading_pauses_while_the_client_takes_no_replies(stage: Any) -> None:
 
 
 def test_there_is_room_for_so_much_mail_only(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "MAX_HELD", 45_000)
+    monkeypatch.setattr(server_module, "MAX_MEMORY", 45_000)
     play = stage(rcpt="any")
     first, second = play.connect(), play.connect()
     for client in (first, second):
         client.say("MAIL FROM:<>", "RCPT TO:<a@b>", "DATA")
     assert first.say(*["x" * 900] * 40) == []
     assert second.say(*["x" * 900] * 20) == []
-    assert second.say(".") == ["452 4.3.1 Too much mail at once, try again later"]
+    assert second.say(".") == ["451 4.3.1 Too much mail at once, try again later"]
     first.transport.finish()
     second.say("MAIL FROM:<>", "RCPT TO:<a@b>", "DATA")
     assert second.say(*["x" * 900] * 10, ".") == []
@@ -559,9 +559,9 @@ def test_there_is_room_for_so_much_mail_only(stage: Any, monkeypatch: pytest.Mon
     for client in (second, play.connect()):  # what a mail's messages will take counts, too
         client.say("MAIL FROM:<>", "RCPT TO:<a@b>", "DATA")
         assert client.say(*["x" * 900] * 10) == []
-    assert client.say(".") == ["452 4.3.1 Too much mail at once, try again later"]
+    assert client.say(".") == ["451 4.3.1 Too much mail at once, try again later"]
     second.transport.finish()
-    assert play.server._held == 0
+    assert (play.server.room.memory, play.server.room.disk) == (0, 0)
 
 
 def test_too_many_errors_end_the_session(stage: Any) -> None:
@@ -584,8 +584,11 @@ def test_a_connection_while_stopping_is_sent_away(stage: Any) -> None:
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"accept": "queued"}, "durable"),
-        ({"accept": "never"}, 'accept: expected "consumed", got "never"'),
+        ({"accept": "never"}, 'expected "consumed" or "queued", got \'never\''),
+        ({"auth_file": "a", "auth_callable": "b:c"}, "only one of them"),
+        ({"trusted": ["10.0.0.0/8", "10.0.0.1/8"]}, "trusted: 10.0.0.1/8 has host bits set"),
+        ({"trusted": ["example.org"]}, "trusted: 'example.org' does not appear to be an IPv4 or IPv6 network"),
+        ({"rate": 0}, "rate"),
         ({"rcpt": "some"}, 'expected "route" or "any"'),
         ({"hostname": "not a name"}, "hostname"),
         ({"hostname": "bücher.example"}, "hostname"),
