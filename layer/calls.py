@@ -301,6 +301,13 @@ class Calls:
         return MessageTooLarge(f"{place}: {len(body)} bytes packed, but max_size is {self._max_size}")
 
 
+def held_by(call: Call) -> tuple[str, ...]:
+    """Return the blobs that the message of a call is to hold."""
+    name, arguments = call
+    held: tuple[str, ...] = arguments[-1] if name in ("put_durable", "dead_letter") else ()
+    return held
+
+
 def lost(calls: Sequence[Call], error: LayerUnavailable) -> list[LayerUnavailable]:
     """Return what each call comes to when the layer was lost under them: what may be repeated is not uncertain."""
     if not error.uncertain:

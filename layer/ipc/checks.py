@@ -95,7 +95,7 @@ def _blobs(keys: Any) -> bool:
 
 
 def _counted(number: Any) -> bool:
-    return 0 <= number < 1 << 60
+    return bool(0 <= number < 1 << 60)
 
 
 def _any_text(text: Any) -> bool:

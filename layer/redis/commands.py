@@ -120,6 +120,10 @@ class Commands:
             "kept": self._kept,
             "hasten": self._alter("hasten"),
             "discard": self._alter("discard"),
+            "append_blob": self._append_blob,
+            "read_blob": self._read_blob,
+            "blob_size": self._blob_size,
+            "drop_blob": self._drop_blob,
             "flush": self._flush,
             "account": self._account,
             "creditor": self._creditor,
@@ -202,10 +206,7 @@ class Commands:
             message_tail(local, body),
         )  # fmt: skip
 
-        def read(reply: Any) -> Any:
-            return outcomes.full(queue, reply[0], capacity) if isinstance(reply, list) else reply == 1
-
-        return command, read
+        return command, partial(outcomes.put, queue, capacity)
 
     def _take(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         queues, limit, life, holder = args
@@ -231,7 +232,7 @@ class Commands:
         queue = args[0]
         touched = [
             keys.list(queue), keys.books(queue), *keys.delayed(queue), *keys.durables(queue),
-            *keys.durable_delayed(queue), keys.due, keys.later,
+            *keys.durable_delayed(queue), keys.ties(queue), keys.due, keys.later,
         ]  # fmt: skip
         return self._script("purge", touched, queue), int
 
@@ -246,7 +247,7 @@ class Commands:
         return self._script("credit", [self.keys.list(args[0]), self.keys.books(args[0])], *args), outcomes.nothing
 
     def _promote(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
-        keys = [self.keys.due, self.keys.wake, self.keys.leases, self.keys.later]
+        keys = [self.keys.due, self.keys.wake, self.keys.leases, self.keys.later, self.keys.loose]
         return self._script("promote", keys), lambda reply: None if reply < 0 else reply / 1000
 
     # groups
@@ -334,9 +335,8 @@ class Commands:
 
     def _dead_letter(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         id, *letter = args[:6]
-        keys = [self.keys.dead, self.keys.letters, self.keys.totals]
         packed = msgpack.packb(letter, unicode_errors="surrogatepass")
-        return self._script("dead_letter", keys, id, packed), lambda reply: id
+        return self._script("dead_letter", self._of_letters(), id, packed, " ".join(args[6])), lambda reply: id
 
     def _dead_letters(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         return ("EVALSHA", SHA["dead_letters"], 2, self.keys.dead, self.keys.letters, AGE, ""), outcomes.letters
@@ -346,8 +346,12 @@ class Commands:
         return command, lambda reply: next(iter(outcomes.letters(reply)), None)
 
     def _dead_letter_drop(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
-        keys = [self.keys.dead, self.keys.letters, self.keys.totals]
-        return self._script("dead_letter_drop", keys, _utf8(args[0])), bool
+        id, keep_blobs = args
+        return self._script("dead_letter_drop", self._of_letters(), _utf8(id), int(keep_blobs)), bool
+
+    def _of_letters(self) -> list[bytes]:
+        keys = self.keys
+        return [keys.dead, keys.letters, keys.totals, keys.tied, keys.loose]
 
     # durable channels
 
@@ -356,25 +360,21 @@ class Commands:
         return ("EVALSHA", SHA["agree"], 1, self.keys.durable, *described), outcomes.agreed
 
     def _put_durable(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
-        queue, local, body, expiry, capacity, _, delay, key, once, window, _, _ = args
+        queue, local, body, expiry, capacity, _, delay, key, once, window, _, blobs = args
         keys = self.keys
         touched = [
             keys.durables(queue)[0], keys.books(queue), *keys.durable_delayed(queue), keys.list(queue),
-            keys.mark(queue, once or ""), keys.later, keys.wake,
+            keys.ties(queue), keys.mark(queue, once or ""), keys.later, keys.wake, keys.loose,
         ]  # fmt: skip
         command = self._script(
             "put_durable", touched, queue, _seconds(expiry), min(capacity, _MOST), _seconds(delay), _utf8(key or ""),
-            int(once is not None), _seconds(window), message_tail(local, body),
+            int(once is not None), _seconds(window), message_tail(local, body), " ".join(blobs),
         )  # fmt: skip
-
-        def read(reply: Any) -> Any:
-            return outcomes.full(queue, reply[0], capacity) if isinstance(reply, list) else reply == 1
-
-        return command, read
+        return command, partial(outcomes.put, queue, capacity)
 
     def _ack(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         queue, id, _ = args
-        return self._script("ack", self.keys.durables(queue), queue, id), bool
+        return self._script("ack", [*self.keys.durables(queue), self.keys.ties(queue)], queue, id), bool
 
     def _settle(self, name: str) -> Callable[[tuple[Any, ...]], tuple[Command, _Decode]]:
         def make(args: tuple[Any, ...]) -> tuple[Command, _Decode]:
@@ -402,6 +402,28 @@ class Commands:
             return self._script(name, touched, queue, _utf8(id)), bool
 
         return make
+
+    # blobs
+
+    def _append_blob(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
+        key, at, chunk, length, capacity = args
+        command = self._script("append_blob", self._of_blob(key), key, at, length, chunk, min(capacity, _MOST))
+        return command, partial(outcomes.appended, key, at, capacity)
+
+    def _read_blob(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
+        key, number = args
+        return ("HGET", self.keys.blob(key), number), lambda chunk: chunk
+
+    def _blob_size(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
+        return ("HGET", self.keys.blob(args[0]), "s"), outcomes.size
+
+    def _drop_blob(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
+        return self._script("drop_blob", self._of_blob(args[0]), args[0]), bool
+
+    def _of_blob(self, key: str) -> list[bytes]:
+        return [self.keys.blob(key), self.keys.loose, self.keys.totals]
+
+    # questions about the whole
 
     def _channel_statistics(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         return self._script("statistics", (), args[0]), lambda reply: outcomes.statistics(reply[0][0])

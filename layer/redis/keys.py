@@ -24,6 +24,8 @@ class Keys:
             "totals",
             "later",
             "durable",
+            "loose",
+            "tied",
         ):
             setattr(self, name, self.prefix + name.encode())
         # What a script declares that touches none it knows: without one any node of a cluster would run it.
@@ -40,6 +42,8 @@ class Keys:
     totals: bytes
     later: bytes
     durable: bytes
+    loose: bytes
+    tied: bytes
 
     def list(self, queue: str) -> bytes:
         """Return the key of a queue's elements."""
@@ -64,6 +68,14 @@ class Keys:
         """Return the keys of a durable queue's delayed messages, as `delayed` does of a plain one's."""
         name = queue.encode()
         return b"%by:{%b}" % (self.prefix, name), b"%be:{%b}" % (self.prefix, name)
+
+    def ties(self, queue: str) -> bytes:
+        """Return the key that tells which blobs the messages of a durable queue hold."""
+        return b"%bt:{%b}" % (self.prefix, queue.encode())
+
+    def blob(self, key: str) -> bytes:
+        """Return the key of a blob."""
+        return b"%bb:{%b}" % (self.prefix, key.encode())
 
     def mark(self, queue: str, once: str) -> bytes:
         """Return the key that tells that something was sent to a queue."""

@@ -61,8 +61,6 @@ class RedisLayer(Layer):
         ValueError: The URL or an option cannot be right; one line.
     """
 
-    extensions = [extension for extension in Layer.extensions if extension != "blobs"]
-
     def __new__(cls, url: str = URL, **options: Any) -> Self:
         """Return a layer made for as many servers as the URL names."""
         if cls is RedisLayer and has_several(url):

@@ -9,8 +9,11 @@ from hiredis import ReplyError
 from ..calls import Call
 from ..errors import ChannelFull, LayerError, LayerUnavailable
 from ..membership import Snapshot
+from ..store import blobs
 from ..store.patterns import disagreement
 from .elements import decode
+
+_TOTALS = ("group_dropped_count", "dead_letters_dropped_count", "blobs_count", "blobs_bytes")
 
 
 class Taken(NamedTuple):
@@ -48,12 +51,28 @@ def full(queue: str, depth: int, capacity: int) -> ChannelFull:
 def refused(error: ReplyError, call: Call) -> Exception:
     text = str(error)
     if text.startswith("OOM"):
-        if call[0] in ("put", "put_durable"):
+        if call[0] in ("put", "put_durable", "append_blob"):
             return ChannelFull("Redis is out of memory: it has reached its maxmemory")
         return LayerUnavailable("Redis is out of memory: it has reached its maxmemory")
     if text.startswith("MISCONF"):
         return LayerUnavailable(f"Redis takes no writes: {text}")
     return LayerError(f"Redis refused {call[0]}: {text}")
+
+
+def put(queue: str, capacity: int, reply: Any) -> bool | LayerError:
+    if isinstance(reply, bytes):
+        return blobs.missing(text(reply))
+    return full(queue, reply[0], capacity) if isinstance(reply, list) else reply == 1
+
+
+def appended(key: str, at: int, capacity: int, reply: Any) -> int | LayerError:
+    if isinstance(reply, bytes):
+        return blobs.hole(key, at, int(reply) if reply else None)
+    return blobs.full(reply[0], capacity) if isinstance(reply, list) else int(reply)
+
+
+def size(reply: Any) -> int | None:
+    return None if reply is None else int(reply)
 
 
 def nothing(reply: Any) -> None:
@@ -156,7 +175,7 @@ def each(reply: Any) -> dict[str, Any]:
 
 def whole(reply: Any) -> dict[str, Any]:
     each = [statistics(one) for one in reply[0]]
-    dropped = dict(zip(("group_dropped_count", "dead_letters_dropped_count"), map(int, reply[1]), strict=True))
+    totals = dict(zip(_TOTALS, map(int, reply[1]), strict=True))
     names = statistics(["0"] * 6)
     whole = {name: sum(one[name] for one in each) for name in names}
-    return whole | {"messages_max_age": max((one["messages_max_age"] for one in each), default=0.0)} | dropped
+    return whole | {"messages_max_age": max((one["messages_max_age"] for one in each), default=0.0)} | totals

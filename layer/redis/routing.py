@@ -6,6 +6,7 @@ for a group, or sends to one, asks all places: each knows the members it has, so
 which could be wrong. Announcements go everywhere, too: a server learns of them at the place of its inbox.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -16,6 +17,7 @@ from ..errors import LayerError, LayerUnavailable
 _REMEMBERED = 4096
 _SENDS = frozenset(("put", "put_durable"))
 _SECOND = frozenset(("group_add", "group_discard", "group_leave", "dead_letter"))  # whose queue is their 2nd argument
+READS = frozenset(("read_blob", "blob_size"))
 AWAY = "@"
 """What stands before who gets credit for a channel of another place: the reader tells them, not the script."""
 
@@ -52,6 +54,7 @@ class Router:
         self._count = count
         self._all = range(count)
         self._known: dict[str, int] = {}
+        self._strayed: OrderedDict[str, int] = OrderedDict()  # blobs that are not where their keys say
 
     def place(self, queue: str) -> int:
         """Return the number of a queue's place."""
@@ -62,6 +65,21 @@ class Router:
             found = self._known[queue] = spot(tag_of(queue), self._count)
         return found
 
+    def spot(self, key: str) -> int:
+        """Return the number of the place where a blob is written."""
+        return spot(key, self._count)
+
+    def blob(self, key: str) -> int:
+        """Return the number of the place where a blob was found last, or else is written."""
+        found = self._strayed.get(key)
+        return self.spot(key) if found is None else found
+
+    def found_blob(self, key: str, place: int) -> None:
+        """Remember where a blob was found."""
+        self._strayed[key] = place
+        if len(self._strayed) > _REMEMBERED:
+            self._strayed.popitem(last=False)
+
     def places(self, call: Call) -> Sequence[int]:
         """Return the numbers of the places that a call goes to."""
         name, args = call
@@ -69,6 +87,10 @@ class Router:
             return self._all
         if name == "agree":
             return (0,)
+        if name == "append_blob":
+            return (self.spot(args[0]),)
+        if name in READS:
+            return (self.blob(args[0]),)
         return (self.place(args[name in _SECOND]),)
 
     def divide(self, calls: Iterable[Call]) -> dict[int, tuple[list[int], list[Call]]]:
@@ -151,5 +173,6 @@ MERGES: dict[str, Callable[[Sequence[Any]], Any]] = {
     "dead_letters": _by_time,
     "dead_letter_of": _first,
     "dead_letter_drop": any,
+    "drop_blob": any,
 }
 """What goes to all places → how its outcomes become one."""

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..base import Layer
+from ..blobs import BlobKey
 from ..calls import Call, lost
 from ..errors import LayerError, LayerUnavailable
 from ..inbox import Callbacks, Inbox
@@ -21,7 +22,8 @@ from .address import Where
 from .cluster import Slot
 from .commands import Plan
 from .layer import RedisLayer
-from .routing import AWAY, Router, merge, steps
+from .routing import AWAY, READS, Router, merge, steps
+from .spread_blobs import SpreadBlobs
 from .spread_inbox import SpreadInbox
 from .spread_reader import SpreadReader
 from .topology import Topology
@@ -53,6 +55,7 @@ class Place(RedisLayer):
         self._open_readers = whole._open_readers
         self._inboxes = whole._inboxes
         self.agree = whole.agree  # type: ignore[method-assign]
+        self.new_blob = whole.new_blob  # type: ignore[method-assign]
         self._tell = whole._call
         self._settle(where, prefix)
 
@@ -105,11 +108,20 @@ class SpreadLayer(RedisLayer):
     def _found(self, topology: Topology) -> None:
         self.places = [Place(self, where, prefix) for where, prefix in topology.places]
         self.router = Router(len(self.places))
+        self._blobs = SpreadBlobs(self.places, self.router, self.options.blob_capacity)
 
     def _end(self) -> None:
         for place in self.places:
             place.closed = True
             place._end()
+
+    def new_blob(self, channel: str | None = None) -> BlobKey:
+        """Return the key of a blob to be written, at the place of the channel it is for."""
+        place = None if channel is None else self.router.place(self._calls.queue(channel))
+        key = super().new_blob(channel)
+        while place is not None and self.router.spot(key) != place:
+            key = super().new_blob(channel)
+        return key
 
     def reader(self) -> Reader:
         """Return a place for one thread to receive at."""
@@ -122,6 +134,10 @@ class SpreadLayer(RedisLayer):
         with ThreadPoolExecutor(len(self.places)) as asking:  # a silent one takes its time, but only once
             found = asking.map(Place.problems, self.places)
             return list(dict.fromkeys(problem for problems in found for problem in problems))
+
+    def _call(self, call: Call) -> Any:
+        outcome = super()._call(call)
+        return self._blobs.elsewhere(call) if outcome is None and call[0] in READS else outcome
 
     def _run(self, calls: Sequence[Call]) -> list[Any]:
         if self.closed:
@@ -136,14 +152,15 @@ class SpreadLayer(RedisLayer):
         return outcomes
 
     def _together(self, calls: Sequence[Call]) -> list[Any]:
-        """Run calls at their places, at all of them at once."""
-        under_way = [
-            (numbers, self.places[place].start(part)) for place, (numbers, part) in self.router.divide(calls).items()
-        ]
-        outcomes: list[list[Any]] = [[] for _ in calls]
+        """Run calls at their places, at all of them at once, once the blobs are there that they name."""
+        refused = {number: error for number, call in enumerate(calls) if (error := self._blobs.bring(call)) is not None}
+        outcomes = [[refused[number]] if number in refused else [] for number in range(len(calls))]
+        left = [number for number in range(len(calls)) if number not in refused]
+        parts = self.router.divide([calls[number] for number in left] if refused else calls)
+        under_way = [(numbers, self.places[place].start(part)) for place, (numbers, part) in parts.items()]
         for numbers, finish in under_way:
             for number, outcome in zip(numbers, finish(), strict=True):
-                outcomes[number].append(outcome)
+                outcomes[left[number]].append(outcome)
         return [
             merge(call, several) if len(several) > 1 else several[0]
             for call, several in zip(calls, outcomes, strict=True)

@@ -1,4 +1,4 @@
--- What scripts about durable channels share; the names of _queue.lua are needed, too. layer/store/durable_queue.py
+-- What scripts about durable channels share; the names of _queue.lua and _blobs.lua are needed, too. layer/store/durable_queue.py
 -- has the meaning of all this. A message is in one of four places:
 --
 --   y:{name}, e:{name}  ZSET, HASH  delayed, as in z and d of a plain queue
@@ -13,7 +13,7 @@
 --   l:{name}            HASH        id → how often it was lost, where it was
 --   q:{name}            LIST        at most one token, "": something can be taken. Whoever takes it runs take.lua
 --                                   (elements in it are sent by somebody who does not know that the channel is durable)
---   m:{name}            HASH        as of a plain queue, and i: the last id; x: the soonest deadline
+--   m:{name}            HASH        as of a plain queue, and i: the last id; d: the soonest deadline
 --   later               ZSET        queue → when it is to be looked at: something changes by itself, or a token may
 --                                   have been lost with who took it
 --   durable             HASH        pattern → visibility timeout in seconds, 0 for channels that are not
@@ -25,6 +25,7 @@ local function durable(name)
   local tagged = '{' .. name .. '}'
   Q.x, Q.v, Q.r, Q.l = P .. 'x:' .. tagged, P .. 'v:' .. tagged, P .. 'r:' .. tagged, P .. 'l:' .. tagged
   Q.z, Q.d = P .. 'y:' .. tagged, P .. 'e:' .. tagged
+  Q.t = P .. 't:' .. tagged
   return Q
 end
 
@@ -69,15 +70,15 @@ local function look_again(Q, now)
 end
 
 local function expires(Q, deadline)
-  local x = tonumber(call('HGET', Q.m, 'x'))
-  if deadline < math.huge and (not x or deadline < x) then call('HSET', Q.m, 'x', deadline) end
+  local x = tonumber(call('HGET', Q.m, 'd'))
+  if deadline < math.huge and (not x or deadline < x) then call('HSET', Q.m, 'd', deadline) end
 end
 
 local function add(Q, element, now)
   local id = math.max(math.floor(now * 1000000), (tonumber(call('HGET', Q.m, 'i')) or 0) + 1)
   local text = string.format('%.0f', id)
   call('HSET', Q.m, 'i', text)
-  call('XADD', Q.x, text .. '-0', 'e', element)
+  return call('XADD', Q.x, text .. '-0', 'e', element)
 end
 
 local function remove(Q, id)
@@ -85,6 +86,7 @@ local function remove(Q, id)
   call('ZREM', Q.v, id)
   call('ZREM', Q.r, id)
   call('HDEL', Q.l, id)
+  untie(Q.t, id)
   return call('XDEL', Q.x, id)
 end
 
@@ -98,18 +100,37 @@ local function holds(Q, id, tries)
   return grouped(Q) and call('ZSCORE', Q.v, id) and tries_of(Q, id) == tonumber(tries)
 end
 
+-- Drop a delayed message.
+local function remove_delayed(Q, id, key)
+  undelay(Q, id, key)
+  untie(Q.t, id)
+end
+
+-- Move a delayed message into the stream, with what it holds.
+local function deliver(Q, id, key, element, now)
+  local to, tied = add(Q, element, now), call('HGET', Q.t, id)
+  if tied then
+    call('HDEL', Q.t, id)
+    call('HSET', Q.t, to, tied)
+  end
+  undelay(Q, id, key)
+end
+
 -- Move what was delayed and is due into the stream.
 local function refill(Q, now)
   for _, id in ipairs(call('ZRANGEBYSCORE', Q.z, '-inf', now)) do
     local _, key, element = record_of(Q, id)
-    if element and deadline_of(element) > now then add(Q, element, now) end
-    undelay(Q, id, key or '')
+    if element and deadline_of(element) > now then
+      deliver(Q, id, key, element, now)
+    else
+      remove_delayed(Q, id, key or '')
+    end
   end
 end
 
 -- Drop what has expired, but for what somebody has.
 local function forget_expired(Q, now)
-  local x = tonumber(call('HGET', Q.m, 'x'))
+  local x = tonumber(call('HGET', Q.m, 'd'))
   if not x or x > now then return end
   local soonest = math.huge
   local function look(element, drop)
@@ -118,7 +139,7 @@ local function forget_expired(Q, now)
   end
   for _, id in ipairs(call('ZRANGE', Q.z, 0, -1)) do
     local _, key, element = record_of(Q, id)
-    look(element or '', function() undelay(Q, id, key or '') end)
+    look(element or '', function() remove_delayed(Q, id, key or '') end)
   end
   local from = '-'
   repeat
@@ -128,5 +149,5 @@ local function forget_expired(Q, now)
       from = '(' .. entry[1]
     end
   until #some < 100
-  if soonest < math.huge then call('HSET', Q.m, 'x', soonest) else call('HDEL', Q.m, 'x') end
+  if soonest < math.huge then call('HSET', Q.m, 'd', soonest) else call('HDEL', Q.m, 'd') end
 end

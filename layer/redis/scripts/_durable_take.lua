@@ -24,7 +24,7 @@ local function lapse(Q, now)
         local reason = string.format(
           'taken %d times, %d times by somebody who was never heard of again', tries, lapses)
         local letter = '\149' .. text(Q.name) .. '\198' .. struct.pack('>I4', #body) .. body .. text(reason) .. text('')
-        bury(Q.name .. '.' .. string.sub(id, 1, -3), letter .. cmsgpack.pack(tries), now)
+        bury(Q.name .. '.' .. string.sub(id, 1, -3), letter .. cmsgpack.pack(tries), now, call('HGET', Q.t, id))
       end
       remove(Q, id)
     end

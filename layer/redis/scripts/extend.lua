@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- uses _queue.lua _durable.lua
+-- uses _queue.lua _blobs.lua _durable.lua
 -- Leave a message to its holder for longer.  KEYS: x, v, r, l of the queue, later, wake.
 -- ARGV: P, name, id, tries, seconds from now on.  Returns 1, or 0 if it is not this holder's any more.
 local Q, id = durable(ARGV[2]), ARGV[3] .. '-0'

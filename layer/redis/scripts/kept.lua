@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- uses _queue.lua _letters.lua _durable.lua _durable_take.lua
+-- uses _queue.lua _blobs.lua _letters.lua _durable.lua _durable_take.lua
 -- Tell of messages of a durable channel, leaving them there: first those in the stream, then the delayed ones.
 -- KEYS: x, v, r, l, y, e of the queue, later, wake.  ARGV: P, name, id after which to begin or "", limit.
 -- Returns {id, element, tries, age and state, seconds until it can be taken, or is taken for lost, …}. Ids of delayed

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- uses _queue.lua _letters.lua _durable.lua _durable_take.lua
+-- uses _queue.lua _blobs.lua _letters.lua _durable.lua _durable_take.lua
 -- Return the first messages, leaving them there.  KEYS: q of the queue.  ARGV: P, name, limit.  Returns elements.
 local Q, limit = queue(ARGV[2]), tonumber(ARGV[3])
 local now = time()

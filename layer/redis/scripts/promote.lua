@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- uses _queue.lua _group.lua _letters.lua _durable.lua _durable_take.lua
--- Move what is due anywhere, see after durable channels, and forget inboxes that are gone.
--- KEYS: due, wake, leases, later; the queues are only known from `due`.  ARGV: P.
+-- uses _queue.lua _group.lua _blobs.lua _letters.lua _durable.lua _durable_take.lua
+-- Move what is due anywhere, see after durable channels, and forget inboxes and blobs that are gone.
+-- KEYS: due, wake, leases, later, loose; the queues are only known from `due`.  ARGV: P.
 -- Returns milliseconds until the next delayed message is due, or -1.
 local now = time()
 for _, name in ipairs(call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 100)) do
@@ -20,6 +20,7 @@ for _, name in ipairs(call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0, 10
   look_again(Q, now)
 end
 forget_the_dead(now)
+forget_loose(now)
 -- Names of queues of which nothing is left go out of the register, a few at a time.
 for _, name in ipairs(call('SRANDMEMBER', P .. 'queues', 10)) do
   local Q, D = queue(name), durable(name)

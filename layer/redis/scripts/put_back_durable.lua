@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- uses _queue.lua _durable.lua
+-- uses _queue.lua _blobs.lua _durable.lua
 -- Put messages to the head of their channel, as if they had not been taken: they stand in the order of their ids.
 -- KEYS: x, v, r, l of the queue, later, wake.  ARGV: P, name, then for each its id and tries.
 local Q = durable(ARGV[2])

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- uses _queue.lua _letters.lua _durable.lua _durable_take.lua
+-- uses _queue.lua _blobs.lua _letters.lua _durable.lua _durable_take.lua
 -- Tell counts of queues.  KEYS: none are known before.  ARGV: P, queues; none: all that are registered.
 -- Returns {for each queue {sent, sent a second, pending, greatest age, refused, refused a second}, {copies of group
--- messages that were dropped, dead letters that were dropped}, the queues}, numbers as text.
+-- messages that were dropped, dead letters that were dropped, blobs, bytes in them}, the queues}, numbers as text.
 local now = time()
 local names = {unpack(ARGV, 2)}
 if #names == 0 then names = call('SMEMBERS', P .. 'queues') end
@@ -47,5 +47,6 @@ for _, name in ipairs(names) do
   }
   if #names > 1 and not fields[1] and not fields[2] then call('SREM', P .. 'queues', name) end
 end
-local totals = call('HMGET', P .. 'totals', 'dropped', 'letters_dropped')
-return {results, {totals[1] or '0', totals[2] or '0'}, names}
+local totals = call('HMGET', P .. 'totals', 'dropped', 'letters_dropped', 'blobs', 'blobs_bytes')
+for i = 1, 4 do totals[i] = totals[i] or '0' end
+return {results, totals, names}

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- uses _queue.lua _group.lua _letters.lua _durable.lua _durable_take.lua
+-- uses _queue.lua _group.lua _blobs.lua _letters.lua _durable.lua _durable_take.lua
 -- Take elements from the first queue that has any, without waiting.
 -- KEYS: none are known before.  ARGV: P, limit, life of memberships, holder, then for each queue in the order in which
 -- to look: name, and for inboxes capacity and most bytes, for durable channels "" and the visibility timeout, else ""

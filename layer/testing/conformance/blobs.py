@@ -170,6 +170,7 @@ class Blobs(Part):
         kept.send("d", {"n": 2}, delay=0.2, key="other", blobs=[keys[2]])
         kept.send("d", {"n": 3}, delay=0.2, expiry=0.1, blobs=[keys[3]])
         assert [read(kept, key) for key in keys] == [None, b"1", b"2", b"3"], "it was replaced"
+        kept.send("d", {"n": 1}, delay=0.2, key="k", blobs=[keys[1]])
         assert kept.cancel("d", "other") is True
         assert read(kept, keys[2]) is None
         subject.advance(OVER)
