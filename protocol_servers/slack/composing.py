@@ -78,12 +78,21 @@ class Upload:
 
 @dataclass(slots=True)
 class Share:
-    """Send files, with words beside them."""
+    """Send files, with words beside them.
+
+    Attributes:
+        files: The files.
+        comment: The words.
+        action: Say them as an action.
+        only: The name or id of the only person who gets them.
+        long: A text that is a file because of its length, the first one.
+    """
 
     files: list[Upload]
     comment: str = ""
     action: bool = False
     only: str | None = None
+    long: str | None = None
 
 
 @dataclass(slots=True)
@@ -111,6 +120,7 @@ class Utterance:
         opens_thread: The rest goes into the thread that its first message begins.
         done: The steps that were done.
         ids: The ids of what was said.
+        missing: Why a part of it could not be done.
         calling: A call for it is under way, or in doubt.
     """
 
@@ -123,6 +133,7 @@ class Utterance:
     opens_thread: bool = False
     done: int = 0
     ids: list[str] = field(default_factory=list)
+    missing: str | None = None
     calling: bool = False
 
     @property
@@ -199,6 +210,7 @@ def _said(message: Mapping[str, Any], room: str) -> list[Step]:
     steps: list[Step] = []
     files = [Upload(each["name"], each.get("content"), each.get("body_key")) for each in message.get("files") or ()]
     pieces = [] if blocks else _pieces(text, message.get("overflow"), action)
+    long = text if pieces is None else None
     if pieces is None:
         files.insert(0, Upload("message.txt", text.encode("utf-8", "replace")))
         pieces = [truncate(text, _PREVIEW)]
@@ -213,7 +225,7 @@ def _said(message: Mapping[str, Any], room: str) -> list[Step]:
     beside = pieces.pop() if files and len(pieces) == 1 else ""
     steps.extend(Post(piece, None, action, only) for piece in pieces)
     if files:
-        steps.append(Share(files, beside, action, only))
+        steps.append(Share(files, beside, action, only, long))
     return steps
 
 

@@ -19,13 +19,17 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from ...layer import Layer, LayerError
+from ...layer import Layer, LayerError, LayerUnavailable
+
+T = TypeVar("T")
 
 _FURTHEST = 3600.0  # seconds ahead that a time in the layer is believed
 _MOST_KNOWN = 5000
 _MOST_TRIES = 20
+_PATIENCE = 2.0  # seconds that the layer may take to answer
+_ALONE = 5.0  # seconds that a layer which did not answer is not asked again
 _KEY = re.compile(r"[A-Za-z0-9._-]{1,80}")
 
 
@@ -108,7 +112,7 @@ class State(Protocol):
 
 
 class LayerState:
-    """The layer's state, asked in threads beside the loop."""
+    """The layer's state, asked in threads beside the loop; one that does not answer in time counts as away."""
 
     def __init__(self, layer: Layer, loop: asyncio.AbstractEventLoop) -> None:
         self._layer = layer
@@ -116,11 +120,18 @@ class LayerState:
 
     async def read(self, key: str) -> tuple[Any, int]:
         """Return a value and its version."""
-        return await self._loop.run_in_executor(None, self._layer.get_state, key)
+        return await self._ask(self._layer.get_state, key)
 
     async def write(self, key: str, value: float, ttl: float, version: int) -> int:
         """Set a value if its version is still this one."""
-        return await self._loop.run_in_executor(None, self._layer.put_state, key, value, ttl, version)
+        return await self._ask(self._layer.put_state, key, value, ttl, version)
+
+    async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return await self._loop.run_in_executor(None, question, *arguments)
+        except TimeoutError:
+            raise LayerUnavailable from None
 
 
 @dataclass(slots=True)
@@ -169,6 +180,7 @@ class Limiter:
         self._speed = speed
         self._stats = stats
         self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._alone_until = 0.0
 
     async def wait(self, method: str, room: str | None = None) -> None:
         """Wait until a call is allowed, and take its place: the next one waits for the one after it."""
@@ -208,12 +220,13 @@ class Limiter:
         """Change the one number of a limit; return what it was."""
         known = self._of(rule)
         async with known.lock:
-            try:
-                before = await self._move_shared(self._prefix + rule.name, known, change)
-                if before is not None:
-                    return before
-            except LayerError:
-                pass
+            if not 0 < self._alone_until - self._clock() <= _ALONE:
+                try:
+                    before = await self._move_shared(self._prefix + rule.name, known, change)
+                    if before is not None:
+                        return before
+                except LayerError:
+                    self._alone_until = self._clock() + _ALONE
             self._stats["limits_not_shared"] += 1
             before = known.full
             known.full = change(before)

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 from ...layer import LayerError
 from ...message_formats.slack import names_in
 from .addressing import Names, is_user_id, message_id
-from .asking import Answer, Asker, Failed
-from .composing import Call, Post, React, Share, Step, Update, Upload, Utterance
+from .asking import Answer, Asker, Failed, TokenRefused
+from .composing import MOST_PIECES, Call, Post, React, Share, Step, Update, Upload, Utterance
 from .splitting import split, truncate
 from .web_api import InDoubt, NotSent, Refused, SlackCallError
 
@@ -106,11 +106,13 @@ class Performer:
                 else:
                     assert room is not None, "whoever composed this has checked it"
                     await self._do(utterance, step, room)
-            except Refused as error:
-                self._degrade(utterance, step, error.error)
+            except (Refused, Failed) as error:
+                self._degrade(utterance, step, error)
             else:
                 utterance.steps.popleft()
                 utterance.done += 1
+        if utterance.missing is not None:
+            raise Failed(utterance.missing)
         return answer
 
     async def private_chat(self, utterance: Utterance, person: str) -> str:
@@ -281,13 +283,18 @@ class Performer:
             if utterance.opens_thread:
                 utterance.thread, utterance.opens_thread = stamp, False
 
-    def _degrade(self, utterance: Utterance, step: Step, word: str) -> None:
-        """Put something that Slack may take in the place of what it refused.
+    def _degrade(self, utterance: Utterance, step: Step, error: Refused | Failed) -> None:
+        """Put something that Slack may take in the place of what it did not.
 
         Raises:
             Failed: There is nothing.
         """
+        if isinstance(error, TokenRefused):
+            raise error
+        word = str(error)
         match step:
+            case Share():
+                self._without_files(utterance, step, word)
             case Post() | Update() if step.blocks and (word in _BAD_BLOCKS or word.startswith("invalid_block")):
                 step.blocks = None
                 pieces = split(step.text)
@@ -306,7 +313,20 @@ class Performer:
                     utterance.thread = step.stamp  # below the message that it is about
                 utterance.steps[0] = Post(step.instead, action=True)
             case _:
-                raise Failed(word)
+                raise Failed(word) from None
+
+    def _without_files(self, utterance: Utterance, step: Share, why: str) -> None:
+        """Say what can be said of files that cannot be sent: the text that was too long, the words, the names."""
+        files = step.files
+        texts = [step.comment]
+        if step.long is not None:
+            files = files[1:]
+            texts = split(step.long, most=MOST_PIECES)
+        if files:
+            utterance.missing = why
+            texts[-1] = truncate("\n".join(filter(None, (texts[-1], *(f"[{each.name}]" for each in files)))))
+        utterance.steps.popleft()
+        utterance.steps.extendleft(Post(text, None, step.action, step.only) for text in reversed(texts))
 
     def _follow(self, utterance: Utterance, step: Post | Update, pieces: list[str]) -> None:
         """Have the rest of a text said behind its first piece."""

@@ -31,6 +31,7 @@ MOST_BYTES = 64 * 1024 * 1024
 MOST_RESULT = 1024 * 1024
 _FAREWELL = 5.0  # seconds of the grace that a call under way has for its answer
 _LONGEST_ERROR = 300
+_MOST_REPORTED = 100
 
 Message = dict[str, Any]
 
@@ -117,7 +118,7 @@ class Speaker:
         self._waiting = 0
         self._size = 0
         self._emptied = asyncio.Event()
-        self._missing: set[str] = set()
+        self._reported: set[str] = set()
 
     def __len__(self) -> int:
         """Count the replies that wait to be said."""
@@ -261,11 +262,12 @@ class Speaker:
         self._size -= utterance.size
 
     async def _wait_until_empty(self, seconds: float) -> None:
-        if self._lanes:
-            try:
-                await asyncio.wait_for(self._emptied.wait(), max(seconds, 0.0))
-            except TimeoutError:
-                pass
+        if self._lanes and seconds > 0:
+            either = [asyncio.ensure_future(each) for each in (self._emptied.wait(), self._asker.sleep(seconds))]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            for each in either:
+                each.cancel()
+            await asyncio.gather(*either, return_exceptions=True)
 
     # One reply
 
@@ -288,6 +290,7 @@ class Speaker:
             error = str(why)
         except (Unfit, Failed) as why:
             error = str(why)
+            self._report_failure(error)
         except Stopped:
             raise
         except Exception:
@@ -375,14 +378,25 @@ class Speaker:
             )
 
     def _report_scope(self, scope: str, method: str) -> None:
-        if scope not in self._missing and len(self._missing) < 100:
-            self._missing.add(scope)
+        if self._is_news(f"scope {scope}"):
             self._log.warning(
                 "%s: the scope %s is missing, which %s needs: add it to the app and install it again",
                 self._workspace,
                 _shown(scope),
                 method[:100],
             )
+
+    def _report_failure(self, error: str) -> None:
+        """Tell people once of each kind of failure; how many there are is counted."""
+        kind = error.partition(":")[0]
+        if kind != "missing_scope" and self._is_news(kind):
+            self._log.warning("%s: something cannot be said: %s; said once", self._workspace, _shown(error))
+
+    def _is_news(self, what: str) -> bool:
+        if what in self._reported or len(self._reported) >= _MOST_REPORTED:
+            return False
+        self._reported.add(what)
+        return True
 
 
 def _size_of(value: Any) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 
 import pytest
 
 from trunkline.layer import LayerUnavailable
-from trunkline.protocol_servers.slack.limiter import Limiter, rules_for
+from trunkline.protocol_servers.slack import limiter
+from trunkline.protocol_servers.slack.limiter import LayerState, Limiter, rules_for
 
 from .speaking_rig import EPOCH, State, Time
 
@@ -115,10 +117,10 @@ def test_a_call_that_was_long_on_its_way_delays_the_next() -> None:
     callers = Callers()
 
     async def play() -> None:
-        limiter, time = callers.limiters[0], callers.time
-        await limiter.wait("chat.postMessage", "C1")
+        first, time = callers.limiters[0], callers.time
+        await first.wait("chat.postMessage", "C1")
         await time.advance(0.9)  # it is answered now, and may have arrived only now
-        limiter.finished("chat.postMessage", "C1")
+        first.finished("chat.postMessage", "C1")
         await callers.play(callers.call("chat.postMessage", "C1"))
 
     asyncio.run(play())
@@ -159,6 +161,41 @@ def test_without_a_layer_each_process_keeps_to_its_own() -> None:
     callers.state.away = LayerUnavailable()
     assert times(callers, callers.call("chat.postMessage", "C1", 3)) == [0, 1, 2]
     assert callers.stats["limits_not_shared"]
+
+
+def test_a_layer_that_is_away_is_not_asked_all_the_time() -> None:
+    callers = Callers()
+
+    async def play() -> None:
+        callers.state.away = LayerUnavailable()
+        await callers.play(callers.call("chat.postMessage", "C1", 10))
+        assert callers.state.calls <= 5
+        callers.state.away = None
+        await callers.time.advance(10)
+        before = callers.state.calls
+        await callers.play(callers.call("chat.postMessage", "C1", 2))
+        assert callers.state.calls > before
+
+    asyncio.run(play())
+
+
+def test_a_layer_that_does_not_answer_holds_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limiter, "_PATIENCE", 0.05)
+    ends = threading.Event()
+
+    class Stuck:
+        def put_state(self, *_: object) -> int:
+            ends.wait(30)
+            return 0
+
+    async def play() -> None:
+        stats: Counter[str] = Counter()
+        state = LayerState(Stuck(), asyncio.get_running_loop())  # type: ignore[arg-type]
+        await Limiter(state, "acme", stats=stats).wait("chat.postMessage", "C1")
+        assert stats["limits_not_shared"]
+        ends.set()
+
+    asyncio.run(play())
 
 
 @pytest.mark.parametrize("value", ["soon", 1e12, float("nan")])

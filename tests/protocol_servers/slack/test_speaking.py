@@ -180,8 +180,29 @@ def test_a_file_for_one_person_goes_to_the_private_chat() -> None:
 
 def test_a_file_that_the_layer_does_not_keep_any_more() -> None:
     rig = saying(reply(files=[{"name": "gone", "mimetype": "x/y", "body_key": "key9"}]))
-    assert rig.receipts()[0]["status"] == "failed"
-    assert "gone" in rig.receipts()[0]["error"]
+    (receipt,) = rig.receipts()
+    assert receipt["status"] == "failed"
+    assert "gone" in receipt["error"]
+    assert rig.slack.texts() == ["hello\n[gone]"], "what can be said is said"
+    assert len(receipt["ids"]) == 1
+
+
+def test_without_the_scope_for_files_a_text_is_split_all_the_same() -> None:
+    refusals = [refusing("missing_scope", "files:write")]
+    rig = saying(reply(WORDS, overflow="file"), plans={"files.getUploadURLExternal": list(refusals)})
+    assert " ".join(rig.slack.texts()) == WORDS.strip()
+    assert rig.receipts()[0]["status"] == "split"
+    files = [{"name": "a", "mimetype": "x/y", "content": b"a"}]
+    rig = saying(reply(WORDS, overflow="file", files=files), plans={"files.completeUploadExternal": refusals})
+    assert " ".join(rig.slack.texts()) == WORDS.strip() + "\n[a]"
+    assert rig.receipts()[0]["error"].startswith("missing_scope")
+
+
+def test_files_that_a_refused_token_cannot_send() -> None:
+    files = [{"name": "a", "mimetype": "x/y", "content": b"a"}]
+    rig = saying(reply(files=files), plans={"files.getUploadURLExternal": [refusing("token_revoked")]})
+    assert rig.receipts()[0]["error"] == "token_revoked"
+    assert not rig.slack.said
 
 
 def test_an_upload_is_tried_again() -> None:
@@ -347,6 +368,15 @@ def test_a_token_that_slack_refuses_stops_all_until_there_is_another(
     assert rig.slack.texts("C1AA") == ["again"]
     assert len(caplog.records) == 1
     assert "xoxb" not in caplog.text
+
+
+def test_each_kind_of_failure_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "trunkline"):
+        saying(*["a"] * 4, script=[refusing("is_archived"), refusing("not_in_channel"), refusing("is_archived")])
+    assert [record.getMessage() for record in caplog.records] == [
+        "acme: something cannot be said: is_archived; said once",
+        "acme: something cannot be said: not_in_channel; said once",
+    ]
 
 
 # Order, limits, repetition
@@ -732,13 +762,12 @@ def test_a_call_that_is_cut_off_is_no_loss_that_nobody_knows_of() -> None:
 
 def test_a_call_under_way_may_end_and_nothing_else_begins() -> None:
     async def play(rig: Rig) -> None:
-        rig.slack.latency = 3
+        rig.slack.latency = 6
         rig.say(reply("a"))
         rig.say(reply("b"))
         await rig.time.advance(0.5)
-        stopping = asyncio.ensure_future(rig.speaker.stop(0.4))
-        await asyncio.sleep(0.3)  # its first half: what waits is given back now
-        await rig.time.advance(3)
+        stopping = asyncio.ensure_future(rig.speaker.stop(8))
+        await rig.time.advance(20)
         assert await stopping
         assert rig.slack.texts() == ["a"]
 
