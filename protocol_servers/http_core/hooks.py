@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..traces import places_of
 from .factory import HttpFactory
 from .handler import Exchange, ResponseStream
 from .limits import HttpLimits
@@ -209,8 +209,7 @@ class _Call:
     def _failed(self, error: Exception) -> None:
         """Answer that this went wrong; of the error only the places are logged, as its text may hold what was sent."""
         self._factory.stats["failures"] += 1
-        places = "".join(traceback.format_tb(error.__traceback__))
-        self._factory.log.error("the hook %s failed: %s\n%s", self._request.path, type(error).__name__, places)
+        self._factory.log.error("the hook %s failed: %s", self._request.path, places_of(error))
         self._answer(HookAnswer.text(500, "this went wrong here"))
 
     def _release(self) -> None:

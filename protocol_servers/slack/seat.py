@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ...layer import Inbox, InboxItem, Layer, LayerError, LayerUnavailable
+from ..traces import places_of
 
 LOOK = 2.0  # seconds between two looks at the lease, on average
 _HAND_OVER = 5.0  # seconds to say what was taken, when the lease is lost
@@ -140,9 +141,9 @@ class Seat:
             self._changed.clear()
             try:
                 await self._follow()
-            except Exception:
+            except Exception as error:
                 self._stats["failures"] += 1
-                self._log.exception("%s: the seat could not be passed on", self._network)
+                self._log.error("%s: the seat could not be passed on: %s", self._network, places_of(error))
 
     async def _claim(self) -> None:
         """Take the seat if nobody has it."""
@@ -207,9 +208,9 @@ class Seat:
                     continue
                 try:
                     self._voice.say(conversation, message)
-                except Exception:
+                except Exception as error:
                     self._stats["failures"] += 1
-                    self._log.exception("%s: a reply failed", self._network)
+                    self._log.error("%s: a reply failed: %s", self._network, places_of(error))
 
     def _keep(self, conversation: str, message: Message) -> None:
         if len(self._early) < _MOST_EARLY:

@@ -25,6 +25,7 @@ from ...message_formats.slack import emoji_name, to_slack
 from ...operations.errors import StartError
 from ..base import Message, ProtocolServer
 from ..http_core.hooks import HookFactory
+from ..traces import places_of
 from .blobs import LayerBlobs
 from .events_api import EventsApi
 from .limiter import LayerState, Limiter
@@ -265,7 +266,7 @@ class SlackServer(ProtocolServer):
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.stats["failures"] += 1
-            self.log.error("%s: something went wrong", self.network, exc_info=error)
+            self.log.error("%s: something failed: %s", self.network, places_of(error))
 
     # Who we are
 

@@ -24,6 +24,7 @@ from typing import Any
 import aiohttp
 
 from ...layer.backoff import Backoff
+from ..traces import places_of
 from .shapes import read_object
 from .web_api import RateLimited, Refused, SlackCallError
 
@@ -143,7 +144,7 @@ class _Link:
             stats["acknowledgements_lost"] += 1  # it comes again, and is known by then
         except Exception as error:
             stats["failures"] += 1
-            self._mode.log.error("%s: an envelope was lost: %s", self._mode.network, type(error).__name__)
+            self._mode.log.error("%s: an envelope failed: %s", self._mode.network, places_of(error))
 
     async def finish(self, seconds: float) -> None:
         """Let what was begun be done, for so many seconds, and close."""
@@ -290,7 +291,7 @@ class SocketMode:
             except Exception as error:
                 self.stats["failures"] += 1
                 wait = self._backoff.next()
-                self.log.error("%s: connecting failed: %s", self.network, type(error).__name__)
+                self.log.error("%s: connecting failed: %s", self.network, places_of(error))
             else:
                 self.stats["connections"] += 1
                 self.problem = None

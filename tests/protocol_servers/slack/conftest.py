@@ -39,9 +39,15 @@ def eventually() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def slack() -> Iterator[SlackService]:
-    """A Slack whose retries come soon."""
-    with SlackService(retries=(0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)) as service:
+def patience() -> float:
+    """Seconds that Slack waits for an acknowledgement; a test that waits for that has them shorter."""
+    return 3.0
+
+
+@pytest.fixture
+def slack(patience: float) -> Iterator[SlackService]:
+    """A Slack whose retries come soon, and do not end while a test waits for them."""
+    with SlackService(retries=(0.05, *[0.2] * 200), patience=patience) as service:
         yield service
 
 
@@ -94,6 +100,7 @@ def start_slack(slack: SlackService, reactor_thread: ReactorThread) -> Iterator[
         network: str = "acme",
         sockets: bool = True,
         http: bool = False,
+        connected: bool = True,
         pace: Pace = QUICK,
         check_interval: float = 60.0,
         limit_speed: float = 1000.0,
@@ -118,6 +125,8 @@ def start_slack(slack: SlackService, reactor_thread: ReactorThread) -> Iterator[
         server = reactor_thread.run(make)
         reactor_thread.call(server.start(), timeout=60)
         running.append(Running(server, reactor_thread))
+        if sockets and connected:
+            until(lambda: workspace.connections)
         if http and not sockets:
             address = running[-1].address
             paths = settings.get("paths") or table.paths
