@@ -53,12 +53,14 @@ class Outcome(NamedTuple):
         code: The SMTP reply code.
         text: What the reply said; may begin with an enhanced status code.
         action: "failed" for good, or "delayed": somebody goes on trying.
+        original: The recipient as the sender named it, ``type;address`` (ORCPT, RFC 3461), or None.
     """
 
     address: str
     code: int
     text: str
     action: str = "failed"
+    original: str | None = None
 
     @property
     def status(self) -> str:
@@ -152,8 +154,10 @@ def _of_message(reporting_mta: str, arrival: float | None, envelope_id: str | No
 def _of_recipient(outcome: Outcome) -> str:
     kind = "rfc822" if outcome.address.isascii() else "utf-8"
     diagnostic = textwrap.wrap(f"Diagnostic-Code: smtp; {_diagnostic(outcome)}", 76, break_on_hyphens=False)
+    named = [] if outcome.original is None else [f"Original-Recipient: {_line(outcome.original)}"]
     return "\r\n".join(
         [
+            *named,
             f"Final-Recipient: {kind}; {_line(outcome.address)}",
             f"Action: {outcome.action}",
             f"Status: {outcome.status}",

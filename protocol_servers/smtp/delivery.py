@@ -181,7 +181,7 @@ class Delivery:
         """Have the sender told by mail who refused, and take the mail; delay it if that cannot be."""
         server, mail = self._server, self._mail
         told = [
-            Outcome(address, reply.code, reply.text)
+            Outcome(address, reply.code, reply.text, original=mail.recipients[address].original)
             for address, reply in refused.items()
             if not mail.recipients[address].never
         ]

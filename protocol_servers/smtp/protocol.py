@@ -233,8 +233,11 @@ class SmtpConnection(TwistedProtocol):
             return
         self._working = True
         try:
-            self._be_patient()
-            while events := self.session.events():
+            while True:
+                self._be_patient()
+                events = self.session.events()
+                if not events:
+                    break
                 for event in events:
                     self._act(event)
         finally:

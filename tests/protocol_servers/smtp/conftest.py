@@ -88,18 +88,19 @@ class Stage:
         make_loop: Any = StillLoop  # of whose many methods few are there
         self.loop: StillLoop = make_loop(manual)
         layer: Any = StubLayer(immediate=True)
-        table = SmtpSettings(**{"endpoints": [], "hostname": "mx.example.org", **settings})
-        self.server = SmtpServer(layer, table, reactor=SimpleNamespace(_asyncioEventloop=self.loop), clock=manual.clock)
+        kind: type[SmtpServer] = settings.pop("server", SmtpServer)
+        table = kind.Settings(**{"endpoints": [], "hostname": "mx.example.org", **settings})
+        self.server = kind(layer, table, reactor=SimpleNamespace(_asyncioEventloop=self.loop), clock=manual.clock)
         with contextlib.suppress(StopIteration):
             self.server.start().send(None)
         self.inbox: StubInbox = layer.inbox
         for channel in ("email.recipient", "email.receive"):
             self.inbox.announced[channel] = False
 
-    def connect(self, **transport: Any) -> Client:
-        """Connect and say EHLO."""
+    def connect(self, hello: str = "EHLO", **transport: Any) -> Client:
+        """Connect and say hello."""
         client = Client(self.server, **transport)
-        client.say("EHLO client.example.org")
+        client.say(f"{hello} client.example.org")
         return client
 
     def sent(self, channel: str) -> list[Sent]:
