@@ -100,7 +100,7 @@ def test_names_that_a_text_may_mention_are_looked_up_before() -> None:
         async def find(name: str) -> None:
             asked.append(name)
 
-        rig.people.find_user = rig.people.find_room = find  # type: ignore[method-assign, assignment]
+        rig.people.find_user = rig.people.find_room = find  # type: ignore[method-assign]
         rig.say({"text": "@ada in #dev", "notify": True})
         rig.say({"text": "@bob in #general"})
         await rig.all_said()
