@@ -12,7 +12,7 @@ import pytest
 import trunkline
 from trunkline.command_line import main, reference
 from trunkline.command_line.configuration import ServerTables, open_layer_of, servers_of, shown_layer
-from trunkline.command_line.parser import COMMANDS, NOT_BUILT
+from trunkline.command_line.parser import COMMANDS
 from trunkline.layer import ChannelFull
 from trunkline.operations.settings import ChannelSettings, Configuration
 from trunkline.workers import Routing, route
@@ -57,7 +57,6 @@ def test_reference_is_the_help() -> None:
         (("--nonsense",), "the following arguments are required: COMMAND"),
         (("routes", "--path", "/", "--text", "x"), "argument --text: not allowed with argument --path"),
         (("check", "a", "b"), "unrecognized arguments: b"),
-        *(((name,), f"this version of Trunkline has no command '{name}'") for name in sorted(NOT_BUILT)),
     ],
 )
 def test_wrong_usage_is_2_in_one_line(capsys: Out, argv: tuple[str, ...], expected: str) -> None:

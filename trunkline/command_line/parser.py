@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from .. import __version__
 from ..operations.errors import UsageError
 from ..operations.tables import nearest
-from . import bus, check, dead, formats, new, peek, purge, routes, run, send, serve, top, work
+from . import bus, check, dead, formats, mail, new, peek, purge, routes, run, send, serve, top, work
 from .terminal import say
 
 COMMANDS: dict[str, ModuleType] = {
@@ -27,11 +27,9 @@ COMMANDS: dict[str, ModuleType] = {
     "peek": peek,
     "purge": purge,
     "dead": dead,
+    "mail": mail,
     "new": new,
 }
-
-# What the documentation of the command line names and this version does not have.
-NOT_BUILT = frozenset({"mail"})
 
 _EPILOG = """\
 exit codes: 0 fine; 1 failed while running, or the grace was exceeded;
@@ -86,8 +84,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if not argv:
         raise UsageError(f"a command is missing: {', '.join(COMMANDS)}; trunkline --help explains them")
     first = argv[0]
-    if first in NOT_BUILT:
-        raise UsageError(f"this version of Trunkline has no command {first!r}; it has {', '.join(COMMANDS)}")
     if not first.startswith("-") and first not in COMMANDS:
         raise UsageError(f"unknown command {first!r}; {nearest(first, COMMANDS)}")
     return build()[0].parse_args(argv, argparse.Namespace(argv=list(argv)))
