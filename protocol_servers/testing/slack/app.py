@@ -32,6 +32,7 @@ class Host(Protocol):
     retries: Sequence[float]
     patience: float
     socket_lifetime: float
+    connection_age: float | None
     ping_interval: float
 
     def locked(self, function: Callable[[], None]) -> None:
@@ -85,6 +86,7 @@ class SlackApp:
             clock=time.monotonic,
             make_ticket=lambda: secrets.token_hex(16),
             lifetime=host.socket_lifetime,
+            age=host.connection_age,
             ping_interval=host.ping_interval,
             locked=host.locked,
         )
@@ -100,6 +102,11 @@ class SlackApp:
     def team_id(self) -> str:
         """The workspace's id, "T…"."""
         return self.state.team_id
+
+    @property
+    def api_url(self) -> str:
+        """The Web API's address, which ends in "/api/"."""
+        return f"{self._host.address}/api/"
 
     # Telling the app
 
@@ -216,6 +223,11 @@ class SlackApp:
     def acknowledgements(self) -> int:
         """How many acknowledgements came, repeated ones too."""
         return self._courier.acknowledgements
+
+    @property
+    def strays(self) -> int:
+        """How many acknowledgements were of what was never sent."""
+        return self._courier.strays
 
     def retry_now(self) -> None:
         """Tell the app again of all that it has not acknowledged and that is not under way, what Slack gave up too."""

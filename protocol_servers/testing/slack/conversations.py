@@ -140,7 +140,11 @@ def _page(workspace: SlackWorkspace, said: list[Said], arguments: Arguments) -> 
     has_more = bool(more["response_metadata"]["next_cursor"])
     if not has_more:
         more = {}
-    return {"messages": [workspace.state.shape_of(each) for each in page], "has_more": has_more, **more}
+    shapes = [workspace.state.shape_of(each) for each in page]
+    if not arguments.flag("include_all_metadata"):
+        for shape in shapes:
+            shape.pop("metadata", None)
+    return {"messages": shapes, "has_more": has_more, **more}
 
 
 METHODS = {

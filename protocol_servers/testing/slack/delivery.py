@@ -90,7 +90,7 @@ class Courier:
         carrier: What carries the attempts.
         deliveries: Everything that the app was to be told.
         acknowledgements: How many acknowledgements came, repeated ones too.
-        strays: Acknowledgements of what was never sent.
+        strays: How many acknowledgements were of what was never sent.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Courier:
         self.carrier: Carrier
         self.deliveries: list[Delivery] = []
         self.acknowledgements = 0
-        self.strays: list[Any] = []
+        self.strays = 0
         self._loop = loop
         self._clock = clock
         self._make_id = make_id
@@ -148,7 +148,7 @@ class Courier:
         if found is None:
             found = self._past(envelope_id)
         if found is None:
-            self.strays.append(envelope_id)
+            self.strays += 1
             return
         delivery, attempt = found
         self._clear(attempt.envelope_id)

@@ -11,8 +11,6 @@ from .interactions import new_view
 from .shapes import Said, Shape
 from .workspace import SlackWorkspace
 
-_IN_TIME = "ok"
-
 
 def respond(workspace: SlackWorkspace, key: str, given: Any) -> tuple[int, str]:
     """Take what an app posts to a response URL, which is good for five times.
@@ -40,7 +38,7 @@ def respond(workspace: SlackWorkspace, key: str, given: Any) -> tuple[int, str]:
             way.said = _say(workspace, way.room, way.user, arguments)
     except Failure as failure:
         return 400, failure.error
-    return 200, _IN_TIME
+    return 200, "ok"
 
 
 def answered(workspace: SlackWorkspace, delivery: Delivery) -> None:

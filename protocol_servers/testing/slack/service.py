@@ -36,6 +36,8 @@ class SlackService:
         retries: Seconds from a failed event to each of Slack's retries; Slack's own are 0, 60 and 300.
         patience: Seconds that an app has to acknowledge; Slack's are 3.
         socket_lifetime: Seconds that an address for a WebSocket is good for.
+        connection_age: Seconds after which a WebSocket is to be refreshed, and after as many more is closed; None for
+            never.
         ping_interval: Seconds between Slack's pings on a WebSocket.
 
     Attributes:
@@ -51,11 +53,13 @@ class SlackService:
         retries: Sequence[float] = (0, 60, 300),
         patience: float = 3.0,
         socket_lifetime: float = 30.0,
+        connection_age: float | None = None,
         ping_interval: float = 5.0,
     ) -> None:
         self.retries = retries
         self.patience = patience
         self.socket_lifetime = socket_lifetime
+        self.connection_age = connection_age
         self.ping_interval = ping_interval
         self.changed = threading.Condition(threading.RLock())
         self.loop = asyncio.new_event_loop()

@@ -81,10 +81,14 @@ class SocketConnection:
         """Read acknowledgements until the connection ends."""
         while True:
             frame = await self._websocket.receive()
+            if frame.type in (WSMsgType.CLOSED, WSMsgType.CLOSING, WSMsgType.ERROR):
+                return
             if self.frozen:
-                if frame.type in (WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.ERROR, WSMsgType.CLOSING):
-                    return
-            elif frame.type is WSMsgType.TEXT:
+                continue
+            if frame.type is WSMsgType.CLOSE:
+                await self._websocket.close()
+                return
+            if frame.type is WSMsgType.TEXT:
                 with suppress(ValueError):
                     content = json.loads(frame.data)
                     if isinstance(content, dict):
@@ -92,11 +96,6 @@ class SocketConnection:
             elif frame.type is WSMsgType.PING:
                 self.pings += 1
                 await self._websocket.pong(frame.data)
-            elif frame.type is WSMsgType.CLOSE:
-                await self._websocket.close()
-                return
-            elif frame.type is not WSMsgType.PONG:
-                return
 
 
 class Sockets:
@@ -109,6 +108,7 @@ class Sockets:
         clock: Seconds.
         make_ticket: Makes the secret part of an address.
         lifetime: Seconds that an address is good for.
+        age: Seconds after which a connection is to be refreshed, and after as many more is closed; None for never.
         ping_interval: Seconds between our pings.
         locked: Calls a function with the workspace's lock held, and wakes who waits.
 
@@ -127,6 +127,7 @@ class Sockets:
         clock: Callable[[], float],
         make_ticket: Callable[[], str],
         lifetime: float,
+        age: float | None,
         ping_interval: float,
         locked: Callable[[Callable[[], None]], None],
     ) -> None:
@@ -139,6 +140,7 @@ class Sockets:
         self._clock = clock
         self._make_ticket = make_ticket
         self._lifetime = lifetime
+        self._age = age
         self._ping_interval = ping_interval
         self._locked = locked
         self._tickets: dict[str, float] = {}
@@ -164,11 +166,14 @@ class Sockets:
         connection = SocketConnection(self.opened + 1, websocket, request)
         self._locked(lambda: self._welcome(connection))
         writer = asyncio.ensure_future(connection.write(self._ping_interval))
+        timers = self._grow_old(connection)
         try:
             with suppress(ConnectionError):
                 await connection.read(lambda frame: self._took(connection, frame))
         finally:
             writer.cancel()
+            for timer in timers:
+                timer.cancel()
             self._locked(lambda: self._ended(connection))
             await asyncio.gather(writer, return_exceptions=True)
         return websocket
@@ -210,6 +215,13 @@ class Sockets:
             }
         )
 
+    def _grow_old(self, connection: SocketConnection) -> list[asyncio.TimerHandle]:
+        if self._age is None:
+            return []
+        loop = asyncio.get_running_loop()
+        refresh = loop.call_later(self._age, self._locked, lambda: _announce(connection, "refresh_requested"))
+        return [refresh, loop.call_later(2 * self._age, connection.close)]
+
     def _took(self, connection: SocketConnection, frame: dict[str, Any]) -> None:
         envelope_id = frame.get("envelope_id")
         if isinstance(envelope_id, str):
@@ -225,10 +237,14 @@ class Sockets:
     def disconnect(self, reason: str) -> None:
         """Tell every connection that it will be closed; with "link_disabled" it is, at once."""
         for connection in self.connections:
-            connection.leaving = True
-            connection.send(_disconnect(reason))
+            _announce(connection, reason)
             if reason == "link_disabled":
                 connection.close()
+
+
+def _announce(connection: SocketConnection, reason: str) -> None:
+    connection.leaving = True
+    connection.send(_disconnect(reason))
 
 
 def _disconnect(reason: str) -> dict[str, Any]:

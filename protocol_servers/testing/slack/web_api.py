@@ -42,7 +42,8 @@ class WebApi:
             return _json(
                 {"ok": False, "error": "invalid_json" if "json" in request.content_type else "invalid_form_data"}
             )
-        token = _bearer(request) or arguments.pop("token", "")
+        given = arguments.pop("token", "")
+        token = _bearer(request) or str(given)
         workspace = next((each for each in self._workspaces() if token in each.tokens), None)
         if workspace is None:
             return _json({"ok": False, "error": "invalid_auth" if token else "not_authed"})
@@ -91,7 +92,7 @@ class WebApi:
             call.error = "cut"
             return None
         call.error = answers[0].get("error", "")
-        scopes = {"X-OAuth-Scopes": ",".join(sorted(workspace.scopes or SCOPES.values()))}
+        scopes = {"X-OAuth-Scopes": ",".join(sorted(workspace.scopes or set(SCOPES.values())))}
         return _json(answers[0], headers=scopes)
 
 

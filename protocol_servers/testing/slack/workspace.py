@@ -154,7 +154,8 @@ class SlackWorkspace(SlackApp):
         if said.bot_id is None and said.subtype is None:
             event["client_msg_id"] = secrets.token_hex(16)
         said.event_ids += self.event(event, room)
-        if f"<@{self.bot.id}" in said.text and said.user != self.bot.id and room.kind != "im":
+        mentioned = f"<@{self.bot.id}" in said.text and said.subtype not in ("channel_join", "channel_leave")
+        if mentioned and said.user != self.bot.id and room.kind != "im":
             del event["channel_type"]
             said.event_ids += self.event(event | {"type": "app_mention"}, room)
 
@@ -227,6 +228,9 @@ class SlackWorkspace(SlackApp):
         if inviter is not None:
             event["inviter"] = self.state.person(inviter).id
         self.event(event | {"event_ts": self.state.new_ts()}, room)
+        verb, subtype = ("joined", "channel_join") if kind == "member_joined_channel" else ("left", "channel_leave")
+        text = f"<@{person.id}> has {verb} the channel"
+        self.tell_of(self.state.keep(Said(self.state.new_ts(), room.id, person.id, text, subtype=subtype)))
 
     def rename(self, what: str, name: str) -> None:
         """Give a room ("#dev") or a person ("ann") another name."""
