@@ -62,6 +62,7 @@ class Voice:
 
     def __init__(self, service: SlackService, workspace: SlackWorkspace, layer: Layer) -> None:
         loop = asyncio.get_running_loop()
+        self.layer = layer
         self.stats: Counter[str] = Counter()
         self.receipts: list[dict[str, Any]] = []
         self.back: list[tuple[str, dict[str, Any]]] = []
@@ -296,6 +297,27 @@ def test_all_that_a_reply_can_ask_for(service: SlackService, workspace: SlackWor
     assert "<!" not in first
     assert "<@" not in first
     assert "@channel" not in first
+
+
+def test_a_file_that_the_layer_keeps(service: SlackService, workspace: SlackWorkspace) -> None:
+    room = workspace.room("files")
+    parts = [bytes([number]) * 65_536 for number in range(20)]
+
+    async def play(voice: Voice) -> None:
+        key = voice.layer.new_blob()
+        for part in parts:
+            voice.layer.append_blob(key, part)
+        kept = {"name": "large.bin", "mimetype": "application/octet-stream", "body_key": key}
+        gone = kept | {"name": "gone.bin", "body_key": voice.layer.new_blob()}
+        voice.say(room.id, "a large file", files=[kept])
+        voice.say(room.id, "and one more", files=[gone])
+        await voice.all_said()
+
+    (voice,) = speaking(service, workspace, play)
+    large, text = workspace.log(room.id)
+    assert large.files[0].content == b"".join(parts)
+    assert text.text == "and one more\n[gone.bin]"
+    assert [receipt["status"] for receipt in voice.receipts] == ["sent", "failed"]
 
 
 def test_text_is_split_and_nothing_is_missing(service: SlackService, workspace: SlackWorkspace) -> None:
