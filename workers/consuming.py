@@ -214,6 +214,9 @@ class Consuming:
         except ConsumeLater as later:
             self._later(given, later)
             return
+        if refusal is not None and delivery.id is not None and self._is_temporary(form, refusal):
+            self._later(given, ConsumeLater())  # nobody hears it who would come again: its sender has long been told
+            return
         self._finish(given, held, refusal, answer)
 
     def _call(self, consumer: Callable[..., Any], message: Message, captures: dict[str, Any], held: Held) -> None:
@@ -281,11 +284,15 @@ class Consuming:
         """Add to a flush what repeats of the message are told, or that the next one is consumed."""
         assert given.claim is not None
         assert given.form is not None
-        if given.form.temporary is not None and given.form.temporary(outcome):
+        if self._is_temporary(given.form, outcome):
             self._claims.end(given.claim)
             given.claim.release(batch)
         else:
             given.claim.settle(batch, outcome)
+
+    @staticmethod
+    def _is_temporary(form: Format | None, answer: Answer) -> bool:
+        return form is not None and form.temporary is not None and form.temporary(answer)
 
     def _refusal(self, given: Given, refusal: Answer | None) -> Answer:
         form = given.form

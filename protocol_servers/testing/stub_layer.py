@@ -29,6 +29,9 @@ class StubInbox:
         sent: What was sent since the last `take`.
         announced: Channels that workers are said to listen to; put names in, with True where ordered.
         refusals: Channel name to the exception that the layer has for it.
+        blobs: What was appended to each blob, by its key.
+        blob_refusal: The exception that the layer has for whatever is appended.
+        blobs_wait: Whether their outcomes wait in `waiting`, as functions to be called, instead of being told at once.
         gone_names: Local names of closed connections, in order.
         lasting: It was opened as one that outlives the process.
     """
@@ -49,6 +52,10 @@ class StubInbox:
         self.sent: list[Sent] = []
         self.announced: dict[str, bool] = {}
         self.refusals: dict[str, Exception] = {}
+        self.blobs: dict[str, bytes] = {}
+        self.blob_refusal: Exception | None = None
+        self.blobs_wait = False
+        self.waiting: list[Callable[[], object]] = []
         self.gone_names: list[str] = []
         self.closed = False
         self.lasting = False
@@ -101,6 +108,26 @@ class StubInbox:
     def new_channel(self, prefix: str) -> str:
         self._count += 1
         return f"{prefix}{self._count}"
+
+    def new_blob(self, channel: str | None = None) -> str:
+        self._count += 1
+        return f"blob.{self._count:016}"
+
+    def append_blob(self, key: str, chunk: bytes, then: Callable[[Any], object] | None = None) -> None:
+        outcome: Any = self.blob_refusal or len(chunk)
+        if self.blob_refusal is None:
+            self.blobs[key] = self.blobs.get(key, b"") + chunk
+        if then is None:
+            return
+        if self.blobs_wait:
+            self.waiting.append(lambda: then(outcome))
+        elif self._loop is None:
+            then(outcome)
+        else:
+            self._loop.call_soon(then, outcome)
+
+    def drop_blob(self, key: str) -> None:
+        self.blobs.pop(key, None)
 
     async def close(self) -> None:
         self.closed = True

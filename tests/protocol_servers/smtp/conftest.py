@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from trunkline.layer import MemoryLayer
-from trunkline.protocol_servers.smtp import SmtpServer, SmtpSettings
+from trunkline.protocol_servers.smtp import SmtpServer
 from trunkline.protocol_servers.testing import MemoryTransport, ReactorThread, Sent, StubInbox, StubLayer
 
 PATIENCE = 20  # seconds; a bound against hanging, never waited for
@@ -88,6 +88,8 @@ class Stage:
         make_loop: Any = StillLoop  # of whose many methods few are there
         self.loop: StillLoop = make_loop(manual)
         layer: Any = StubLayer(immediate=True)
+        if settings.get("accept") == "queued":
+            layer.durable.add("email.receive")
         kind: type[SmtpServer] = settings.pop("server", SmtpServer)
         table = kind.Settings(**{"endpoints": [], "hostname": "mx.example.org", **settings})
         self.server = kind(layer, table, reactor=SimpleNamespace(_asyncioEventloop=self.loop), clock=manual.clock)
@@ -145,10 +147,11 @@ class House:
 
     def __init__(self, place: ReactorThread, consumer: Consumer, settings: dict[str, Any]) -> None:
         self.place = place
-        self.layer = MemoryLayer()
+        self.layer = MemoryLayer(durable={"email.receive": True} if settings.get("accept") == "queued" else None)
         self.mails: list[dict[str, Any]] = []
-        table = SmtpSettings(**{"endpoints": ["tcp:0"], "hostname": "mx.example.org", **settings})
-        self.server = place.run(lambda: SmtpServer(self.layer, table, reactor=place.reactor))
+        kind: type[SmtpServer] = settings.pop("server", SmtpServer)
+        table = kind.Settings(**{"endpoints": ["tcp:0"], "hostname": "mx.example.org", **settings})
+        self.server = place.run(lambda: kind(self.layer, table, reactor=place.reactor))
         place.call(self.server.start())
         self.port = int(self.server.ports[0].rpartition(":")[2])
         self._consumer = consumer
@@ -167,6 +170,8 @@ class House:
                     answer = self._consumer(self, message)
                 if answer is not None:
                     self.layer.send(message["reply_channel"], answer)
+                if delivery.id is not None:
+                    delivery.ack()
 
     def body(self, channel: str) -> bytes:
         """Read a body channel to its end."""

@@ -15,7 +15,7 @@ def guess(play: Any, client: Any, count: int) -> list[str]:
     said: list[str] = client.say(*[f"RCPT TO:<guess{number}@b>" for number in range(count)])
     for question in play.sent("email.recipient"):
         play.answer(question, **NOBODY)
-    return said + client.hear()
+    return [*said, *client.hear()]
 
 
 def refused(said: list[str]) -> int:
