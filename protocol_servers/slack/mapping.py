@@ -184,7 +184,7 @@ class Mapper:
             message, edited = changed, True
         stamp = _text(message.get("ts"))
         user = _text(message.get("user")) or _text(message.get("bot_id"))
-        if (message.get("subtype") or "") not in _SAID or not user:
+        if _text(message.get("subtype")) not in _SAID or not user:
             return
         if not is_room_id(room) or not is_timestamp(stamp):
             raise Unfit("a message without its place")

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from ...layer import ChannelFull, LayerError, LayerUnavailable, MessageTooLarge
+from ..traces import places_of
 from .mapping import Delivery, Draft, Mapper, Unfit
 from .names import Names
 
@@ -107,6 +108,10 @@ class Receiver:
             drafts = self._mapper.drafts(delivery)
         except Unfit as error:
             return self._unfit(str(error))
+        except Exception as error:  # of ours; it would come again and again
+            self._stats["failures"] += 1
+            self._log.error("%s: what Slack told could not be read: %s", self._network, places_of(error))
+            return Outcome.UNFIT
         event = delivery.payload.get("event")
         if delivery.kind == "events_api" and isinstance(event, dict):
             self._follow(event)

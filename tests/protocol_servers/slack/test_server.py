@@ -484,7 +484,7 @@ def test_neither_words_nor_tokens_are_logged(
         raise ValueError(words)
 
     monkeypatch.setattr(running.server.mapper, "drafts", broken)
-    assert workspace.request(url, b'{"type": "event_callback", "event": {"type": "x"}}')[0] == 500
+    assert workspace.request(url, b'{"type": "event_callback", "event": {"type": "x"}}')[0] == 400
     said = workspace.say("ann", "#dev", words)
     eventually(lambda: running.stats["failures"] >= 2)
     assert said.text == words
