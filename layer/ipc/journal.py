@@ -18,22 +18,27 @@ from ..errors import LayerError
 from ..store import Store
 from ..store.durable_queue import Record
 from ..store.letters import Letter
+from .database import open_database
 
 log = logging.getLogger("trunkline.bus")
 
-_VERSION = 1
+_VERSION = 2
 
 _TABLES = """
 CREATE TABLE messages (queue TEXT, id INTEGER, visibility REAL, body BLOB, queued REAL, deadline REAL, tries INTEGER,
-    lapses INTEGER, state INTEGER, due REAL, key TEXT, PRIMARY KEY (queue, id));
+    lapses INTEGER, state INTEGER, due REAL, key TEXT, blobs TEXT, PRIMARY KEY (queue, id));
 CREATE TABLE marks (queue TEXT, once TEXT, until REAL, PRIMARY KEY (queue, once)) WITHOUT ROWID;
 CREATE TABLE patterns (pattern TEXT PRIMARY KEY, visibility REAL) WITHOUT ROWID;
 CREATE TABLE letters (id TEXT PRIMARY KEY, channel TEXT, body BLOB, reason TEXT, traceback TEXT, tries INTEGER,
-    time REAL);
+    time REAL, blobs TEXT);
 """
+_UPGRADE = """
+ALTER TABLE messages ADD COLUMN blobs TEXT;
+ALTER TABLE letters ADD COLUMN blobs TEXT;
+"""  # of version 1
 _STATE = "CREATE TABLE IF NOT EXISTS state (key TEXT PRIMARY KEY, value BLOB, until REAL) WITHOUT ROWID"
 _SAVE = """
-INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET tries = excluded.tries, lapses = excluded.lapses, state = excluded.state, due = excluded.due,
     key = excluded.key
 """
@@ -70,7 +75,7 @@ class Journal:
         deadline = None if record.deadline == math.inf else self._unix(record.deadline)
         self._messages[key] = (
             queue, record.id, visibility, record.body, self._unix(record.queued), deadline, record.tries,
-            record.lapses, record.state, due, record.key,
+            record.lapses, record.state, due, record.key, _keys(record.blobs),
         )  # fmt: skip
 
     def forget(self, queue: str, id: int) -> None:
@@ -85,8 +90,8 @@ class Journal:
         self._others += [("INSERT OR REPLACE INTO patterns VALUES (?, ?)", pair) for pair in patterns.items()]
 
     def letter(self, letter: Letter) -> None:
-        values = (letter.id, letter.channel, letter.body, letter.reason, letter.traceback, letter.tries, letter.time)
-        self._others.append(("INSERT OR REPLACE INTO letters VALUES (?, ?, ?, ?, ?, ?, ?)", values))
+        values = (*letter.told(), _keys(letter.blobs))
+        self._others.append(("INSERT OR REPLACE INTO letters VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values))
 
     def forget_letter(self, id: str) -> None:
         self._others.append(("DELETE FROM letters WHERE id = ?", (id,)))
@@ -105,7 +110,7 @@ class Journal:
     # for the bus
 
     def restore(self, store: Store) -> int:
-        """Fill a store, and keep what changes in it from now on; return how many messages there were.
+        """Fill a store that knows its blobs, and keep what changes from now on; return how many messages there were.
 
         Raises:
             JournalError: The file is none of ours, or cannot be read.
@@ -155,20 +160,16 @@ class Journal:
 
     def _open(self) -> None:
         try:
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
-            database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=1.0)
-            self._database = database
-            database.execute("PRAGMA locking_mode = EXCLUSIVE")
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = FULL")
+            database = self._database = open_database(self._path, "synchronous = FULL")
             (version,) = database.execute("PRAGMA user_version").fetchone()
-            if not version:
-                database.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT")
+            if version in (0, 1):
+                tables = _UPGRADE if version else _TABLES
+                database.executescript(f"BEGIN; {tables} PRAGMA user_version = {_VERSION}; COMMIT")
             database.execute(_STATE)
         except (OSError, sqlite3.Error) as error:
             self.close()
             raise JournalError(f"{self._path} cannot hold durable channels: {error}") from error
-        if version not in (0, _VERSION):
+        if version not in (0, 1, _VERSION):
             self.close()
             raise JournalError(f"{self._path} is of version {version!r:.20}, this program knows {_VERSION}")
 
@@ -177,12 +178,13 @@ class Journal:
         execute = self._database.execute
         store.durables.patterns.update(execute("SELECT pattern, visibility FROM patterns").fetchall())
         count = 0
-        for queue, id, visibility, body, queued, deadline, tries, lapses, state, due, key in execute(
+        for queue, id, visibility, body, queued, deadline, tries, lapses, state, due, key, keys in execute(
             "SELECT * FROM messages ORDER BY queue, tries = 0, id"
         ):
             when = None if due is None else self._clock(due)
             until = math.inf if deadline is None else self._clock(deadline)
-            record = Record(id, body, self._clock(queued), until, tries, lapses, state, when, key)
+            blobs = store.blobs.hold((keys or "").split())
+            record = Record(id, body, self._clock(queued), until, tries, lapses, state, when, key, blobs)
             store.durables.open(queue, visibility).restore(record)
             count += 1
         now = store.clock()
@@ -192,8 +194,9 @@ class Journal:
         execute("DELETE FROM state WHERE until <= ?", (self._unix(now),))
         for key, value, until in execute("SELECT key, value, until FROM state"):
             store.state.restore(key, value, self._clock(until))
-        for id, channel, body, reason, traceback, tries, time in execute("SELECT * FROM letters ORDER BY time"):
-            store.letters.restore(Letter(self._clock(time), id, channel, body, reason, traceback, tries, time))
+        for id, channel, body, reason, traceback, tries, time, keys in execute("SELECT * FROM letters ORDER BY time"):
+            blobs = store.blobs.hold((keys or "").split())
+            store.letters.restore(Letter(self._clock(time), id, channel, body, reason, traceback, tries, time, blobs))
         return count
 
     def _unix(self, seconds: float) -> float:
@@ -201,3 +204,7 @@ class Journal:
 
     def _clock(self, unix: float) -> float:
         return unix - self._offset
+
+
+def _keys(blobs: tuple[str, ...]) -> str | None:
+    return " ".join(blobs) or None

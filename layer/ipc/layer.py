@@ -93,6 +93,8 @@ class IpcLayer(Layer):
 
     def _call(self, call: Call) -> Any:
         (outcome,) = self._pool.run((call,))
+        if isinstance(outcome, LayerUnavailable):
+            raise lost((call,), outcome)[0]
         if isinstance(outcome, Exception):
             raise outcome
         return outcome

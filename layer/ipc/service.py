@@ -15,6 +15,7 @@ from .frames import FrameError
 from .journal import Journal
 from .place import Claim, is_trusted, peer_of
 from .session import Session
+from .shelf import BlobFile
 
 log = logging.getLogger("trunkline.bus")
 
@@ -37,7 +38,8 @@ class Bus:
         memory: Bytes all messages together may take.
         clients: How many may be connected.
         patience: Seconds a client may take to end a frame it began, or to read anything of what it was sent.
-        journal: The file of durable channels; None: beside the socket. It is made when there are such channels.
+        journal: The file of durable channels; None: beside the socket. It is made when there are such channels. Blobs
+            are in another one beside it, whose name ends in ".blobs".
         failed: Called once when the file could not be written: nobody is served any more.
 
     Attributes:
@@ -71,10 +73,14 @@ class Bus:
             clock, self._wake, max_size=max_size, memory=memory, lost=self._claim.total, before_telling=self._keep
         )
         self._failed = failed
-        self._journal = Journal(journal or f"{path}.db", clock, self.broker.wall)
+        file = journal or f"{path}.db"
+        self._blobs = BlobFile(f"{file}.blobs", clock, self.broker.wall)
+        self._journal = Journal(file, clock, self.broker.wall)
         try:
+            self._blobs.restore(self.broker.store)
             self.kept = self._journal.restore(self.broker.store)
         except LayerError:
+            self._close()
             self._claim.release()
             raise
         self._clients = clients
@@ -101,7 +107,7 @@ class Bus:
             listener = self._claim.listen()
             self._server = await self.loop.create_unix_server(lambda: _Client(self), sock=listener)
         except BaseException:
-            self._journal.close()
+            self._close()
             self._claim.release()
             raise
 
@@ -120,9 +126,13 @@ class Bus:
             await asyncio.wait([protocol.gone for protocol in protocols], timeout=_GOODBYE)
         for protocol in list(self._protocols.values()):
             protocol.transport.abort()
-        self._journal.close()
+        self._close()
         self._claim.release(lost)
         return lost
+
+    def _close(self) -> None:
+        self._blobs.close()
+        self._journal.close()
 
     # turns
 
@@ -142,6 +152,7 @@ class Bus:
     def _keep(self) -> None:
         """Have on file what was done in this turn, before anybody is told."""
         try:
+            self._blobs.commit()
             self._journal.commit()
         except LayerError as error:
             log.critical("the bus ends: %s", error)

@@ -37,6 +37,9 @@ class Shelf(Protocol):
     def chunk(self, key: str, number: int) -> bytes | None:
         """Return a chunk; None if it is not there."""
 
+    def settle(self) -> None:
+        """Make sure of all that was added: a message is to hold it."""
+
     def drop(self, key: str) -> None:
         """Forget a blob."""
 
@@ -58,6 +61,9 @@ class MemoryShelf:
     def chunk(self, key: str, number: int) -> bytes | None:
         chunks = self._chunks[key]
         return chunks[number] if 0 <= number < len(chunks) else None
+
+    def settle(self) -> None:
+        pass
 
     def drop(self, key: str) -> None:
         del self._chunks[key]
@@ -168,6 +174,8 @@ class Blobs:
     def hold(self, keys: Iterable[str]) -> tuple[str, ...]:
         """Hold blobs once more; return those that are there."""
         held = tuple(key for key in keys if key in self._blobs)
+        if held:
+            self.shelf.settle()
         for key in held:
             self._blobs[key].holders += 1
             self._loose.pop(key, None)

@@ -201,7 +201,7 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, place: Place) -> None:
     with pytest.raises(JournalError, match="is of version 7"):
         Journal(str(other), place.clock, place.wall).restore(Store(place.clock))
     with sqlite3.connect(other) as database:
-        database.execute("PRAGMA user_version = 1")
+        database.execute("PRAGMA user_version = 2")
     database.close()
     with pytest.raises(JournalError, match="cannot be read: no such table"):
         Journal(str(other), place.clock, place.wall).restore(Store(place.clock))
