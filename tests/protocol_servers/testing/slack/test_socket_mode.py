@@ -347,7 +347,7 @@ def test_commands_are_not_told_again(workspace: SlackWorkspace) -> None:
 def test_slack_sdks_client(service: SlackService, workspace: SlackWorkspace) -> None:
     async def scenario() -> None:
         web = AsyncWebClient(base_url=service.api_url)
-        client = SocketModeClient(workspace.app_token, web_client=web, ping_interval=0.2)
+        client: Any = SocketModeClient(workspace.app_token, web_client=web, ping_interval=0.2)
         requests: list[SocketModeRequest] = []
 
         async def listen(client: Any, request: SocketModeRequest) -> None:

@@ -100,7 +100,7 @@ def test_long_texts(client: WebClient, workspace: SlackWorkspace) -> None:
 
 def test_reactions(client: WebClient, workspace: SlackWorkspace) -> None:
     said = workspace.say("ann", "general", "tea?")
-    where = {"channel": said.room, "timestamp": said.ts}
+    where: dict[str, Any] = {"channel": said.room, "timestamp": said.ts}
     client.reactions_add(name="+1", **where)
     assert said.reactions == {"+1": [workspace.bot.id]}
     assert client.reactions_get(**where)["message"]["reactions"][0]["count"] == 1
