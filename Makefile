@@ -29,6 +29,7 @@ run: .venv/run.stamp
 
 test: .venv/test.stamp
 	@sh scripts/debian-packages "swaks=swaks libnet-ssleay-perl" chromium curl nghttp=nghttp2-client redis-server redis-sentinel nodejs ngircd inspircd
+	@sh scripts/postfix-tools .venv/postfix
 	@$(VENV)/python scripts/run-tests
 
 campaigns: .venv/test.stamp

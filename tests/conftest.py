@@ -39,6 +39,8 @@ import pytest
 from trunkline.message_formats import registry
 from trunkline.protocol_servers.testing import ReactorThread
 
+_POSTFIX = str(Path(__file__).parents[1] / ".venv" / "postfix")  # by scripts/postfix-tools
+
 # An example may take as long as a busy machine lets it.
 hypothesis.settings.register_profile("trunkline", deadline=None)
 hypothesis.settings.load_profile("trunkline")
@@ -62,9 +64,9 @@ def peer() -> Callable[[str], str]:
     """Find a real peer's program: a missing one fails in CI and skips elsewhere, saying which package it wants."""
 
     def find(program: str) -> str:
-        path = shutil.which(program)
+        path = shutil.which(program) or shutil.which(program, path=_POSTFIX)
         if path is None:
-            missing = f"{program} is missing: apt-get install {program}"
+            missing = f"{program} is missing: apt-get install {program}, or make test"
             if os.environ.get("CI"):
                 pytest.fail(missing)
             pytest.skip(missing)
