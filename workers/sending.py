@@ -109,7 +109,11 @@ def ask(layer: Layer | None, call: Callable[[Layer], T]) -> T:
 
 
 def heard(layer: Layer, name: str) -> bool:
-    """Say whether anybody who is alive announced that it listens to a channel."""
+    """Say whether what is sent to a channel finds somebody: a listener who is alive, or, where it is durable, one who
+    comes back.
+    """
+    if ask(layer, lambda to: to.is_durable(name, anew=True)):
+        return True
     listeners = ask(layer, lambda to: to.listeners())
     return any(name in info.get("channels", ()) for info in listeners.values())
 

@@ -7,6 +7,7 @@ twice can tell.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from email.generator import BytesGenerator
 from email.headerregistry import Address, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
 from email.parser import BytesParser
-from email.policy import SMTP, SMTPUTF8
+from email.policy import SMTP, SMTPUTF8, compat32
 from email.utils import format_datetime
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -76,9 +77,9 @@ def mailbox(text: str) -> Mailbox:
     Raises:
         CompositionError: It is none.
     """
-    text = text.strip()
+    text = text.strip(" \t")
     name, address = "", text
-    if text.endswith(">"):
+    if text.endswith(">") and "<" in text:
         name, _, address = text[:-1].rpartition("<")
         name = name.strip()
     wrong = len(text) > _MAX_MAILBOX or _CONTROL.search(text) or not _ADDRESS.fullmatch(address)
@@ -87,7 +88,9 @@ def mailbox(text: str) -> Mailbox:
     if name.startswith('"'):
         name = re.sub(r"\\(.)", r"\1", name[1:-1])
     local, _, domain = address.rpartition("@")
-    return Mailbox(name, f"{local}@{domain.lower()}")
+    domain = domain.lower()
+    # Where the local part is ASCII, the whole can be, and every server can take it (RFC 5890).
+    return Mailbox(name, f"{local}@{(_ascii_domain(domain) if local.isascii() else None) or domain}")
 
 
 def envelope(message: Mapping[str, Any]) -> tuple[str | None, list[str], list[str]]:
@@ -161,11 +164,28 @@ def compose_mail(
 
 
 def seven_bit(mail: bytes) -> bytes:
-    """Encode a mail anew so that a server without 8BITMIME can carry it (RFC 6152 section 3)."""
+    """Encode a mail anew so that a server without 8BITMIME can carry it (RFC 6152 section 3).
+
+    Raises:
+        CompositionError: That cannot be done without altering what it says.
+    """
     if mail.isascii():
         return mail
+    parsed = BytesParser(policy=compat32).parsebytes(mail)
+    for part in parsed.walk():
+        content = None if part.is_multipart() else part.get_payload(decode=True)
+        if isinstance(content, bytes) and not content.isascii():
+            del part["Content-Transfer-Encoding"]
+            part["Content-Transfer-Encoding"] = "base64"
+            part.set_payload(base64.encodebytes(content).decode("ascii"))
     buffer = BytesIO()
-    BytesGenerator(buffer, policy=SMTP.clone(cte_type="7bit")).flatten(BytesParser(policy=SMTP).parsebytes(mail))
+    try:
+        policy = compat32.clone(linesep="\r\n", cte_type="7bit")
+        BytesGenerator(buffer, mangle_from_=False, policy=policy).flatten(parsed)
+    except (ValueError, LookupError) as error:
+        raise CompositionError(f"it cannot be made 7-bit: {error}"[:300]) from error
+    if not buffer.getvalue().isascii():
+        raise CompositionError("it cannot be made 7-bit")
     return buffer.getvalue()
 
 
@@ -250,8 +270,6 @@ def _header_address(box: Mailbox) -> Address:
     domain = box.address.rpartition("@")[2]
     if local.startswith('"'):
         local = re.sub(r"\\(.)", r"\1", local[1:-1])
-    if local.isascii():
-        domain = _ascii_domain(domain) or domain
     return Address(box.name, local, domain)
 
 

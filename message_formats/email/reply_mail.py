@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..format import Composed, Message
+
+_log = logging.getLogger("trunkline.email")
 
 _MESSAGE_ID = re.compile(r"<[^<>\s]{1,250}>")
 _MOST_REFERENCES = 20
@@ -48,6 +51,7 @@ def compose(
             raise TypeError(f"attachments: each must be a dict, not {type(file).__name__}")
     sender = message.get("from")
     if not sender or message.get("auto_submitted") or message.get("bounce"):
+        _log.info("no reply to mail %s: a bounce, or sent by a machine", message.get("id"))
         return Composed("email.send", [])
     mail: Message = {
         "to": [sender],

@@ -209,7 +209,8 @@ class Outbox:
                     if connection is not None:
                         connection.abort()
                     connection = None
-                    self._give_back(mail, self.schedule.wait(mail.tries + 1))
+                    mail.delay(_UNDONE)
+                    await self._finish(mail, b"")
                 self._slots[task] = None
             if connection is not None:
                 await connection.close()
@@ -243,7 +244,11 @@ class Outbox:
                 self._mails.pop(mail.delivery.id or "", None)
                 self._want()
                 return connection
-            content = await self._fitting(connection, content)
+            try:
+                content = await self._fitting(connection, content)
+            except CompositionError as error:
+                mail.fail(Answer(554, (f"5.6.3 {error}"[:MOST_TEXT],)))
+                continue
             international = _is_international(mail, content)
             try:
                 transfer = await connection.send(Envelope(mail.sender, mail.waiting, content, international))
@@ -263,7 +268,7 @@ class Outbox:
         return connection
 
     async def _fitting(self, connection: RelayConnection, content: bytes) -> bytes:
-        if content.isascii() or "8BITMIME" in connection.extensions or not connection.extensions:
+        if content.isascii() or "8BITMIME" in connection.extensions:
             return content
         return await self._loop.run_in_executor(self._composer, seven_bit, content)
 
