@@ -117,7 +117,8 @@ class Broker:
     def told(self, session: Session) -> None:
         """Have a session flushed at the end of the turn."""
         self._told[session] = None
-        self._rouse()
+        if not self._awake:
+            self._rouse()
 
     def turn(self) -> None:
         """Do a bounded amount of work; `wake` is called if some is left."""
@@ -134,7 +135,8 @@ class Broker:
                 self.cut(session, str(error))
             else:
                 session.peer.worked()
-                self.ready(session)
+                if session.busy:
+                    self.ready(session)
         called = bool(self._told)
         if called:
             self._tell()  # who called goes on while others are given what it sent
@@ -254,7 +256,8 @@ class Broker:
 
     def _notify(self, queue: str) -> None:
         self._filled[queue] = None
-        self._rouse()
+        if not self._awake:
+            self._rouse()
 
     def _serve(self) -> None:
         """Give what was put into queues to those that wait for them, longest first."""

@@ -29,6 +29,7 @@ _MAX_PATTERNS = 1000  # of durable channels, in one call
 _MAX_BLOBS = 1000  # that one message may hold
 _MAX_CHUNK = 2 * CHUNK  # bytes of a chunk of a blob, encrypted
 _MAX_QUEUES = 4096  # that one TAKE may name
+_MAX_SEEN = 256  # of those that are remembered, and how many of their like
 
 Check = Callable[[Any], bool]
 
@@ -106,6 +107,10 @@ def _any_number(number: Any) -> bool:
     return bool(number == number)
 
 
+_Rest = tuple[list[int], list[int], list[tuple[int, Check]]]
+"""Which arguments are texts, that have a length; which are seconds, nothing below zero and no NaN; further checks."""
+
+
 class _Form:
     """What the arguments of one call look like.
 
@@ -121,21 +126,23 @@ class _Form:
         stores: bool = False,
     ) -> None:  # fmt: skip
         self.stores = stores
-        self.right: set[tuple[type, ...]] = set()
+        self.right: dict[tuple[type, ...], _Rest] = {}
         self._types = types
         self._required = len(types) if required is None else required
-        self.looks = looks or {}
-        # Seconds, counts and sizes: nothing below zero, and no NaN
-        self.texts = [index for index, each in enumerate(types) if str in each and index not in self.looks]
-        self.numbers = [index for index, each in enumerate(types) if each == _NUMBER and index not in self.looks]
+        self._looks = looks or {}
 
     def learn(self, types: tuple[type, ...]) -> bool:
-        """Tell whether arguments of these types are right, and remember that they are."""
+        """Tell whether arguments of these types are right, and remember what is still to be looked at in them."""
         fits = self._required <= len(types) <= len(self._types) and all(
             kind in each for kind, each in zip(types, self._types, strict=False)
         )
         if fits:
-            self.right.add(types)
+            others = [index for index in range(len(types)) if index not in self._looks]
+            self.right[types] = (
+                [index for index in others if types[index] is str],
+                [index for index in others if self._types[index] == _NUMBER],
+                [(index, look) for index, look in self._looks.items() if index < len(types)],
+            )
         return fits
 
 
@@ -214,19 +221,15 @@ def check(name: Any, arguments: Any) -> None:
     types = tuple(map(type, arguments))
     if types not in form.right and not form.learn(types):
         raise FrameError(f"{name}: wrong arguments: {', '.join(kind.__name__ for kind in types[:20])}")
-    count = len(arguments)
-    for index in form.texts:
-        if index >= count:
-            break
-        if arguments[index] is not None and len(arguments[index]) > _MAX_TEXT:
+    texts, numbers, looks = form.right[types]
+    for index in texts:
+        if len(arguments[index]) > _MAX_TEXT:
             raise FrameError(f"{name}: a text of {len(arguments[index])} characters")
-    for index in form.numbers:
-        if index >= count:
-            break
+    for index in numbers:
         if not arguments[index] >= 0:
             raise FrameError(f"{name}: {arguments[index]!r} is out of range")
-    for index, look in form.looks.items():
-        if index < count and not look(arguments[index]):
+    for index, look in looks:
+        if not look(arguments[index]):
             raise FrameError(f"{name}: argument {index + 1} is wrong")
 
 
@@ -249,10 +252,8 @@ class Take:
         if not (
             type(self.id) is int
             and type(self.queues) is tuple
-            and 0 < len(self.queues) <= _MAX_QUEUES
-            and all(type(queue) is str and len(queue) <= _MAX_TEXT for queue in self.queues)
             and type(self.start) is int
-            and 0 <= self.start < len(self.queues)
+            and self.start >= 0
             and type(self.limit) is int
             and self.limit > 0
             and type(self.wait) is bool
@@ -260,10 +261,36 @@ class Take:
             and (self.holder is None or (type(self.holder) is str and len(self.queues) == 1 and not self.attaches))
         ):
             raise FrameError("TAKE: wrong parts")
-        attached = []
-        for each in self.attaches:
-            check("attach", each)
-            attached.append(each[0])
-        inboxes = [queue for queue in self.queues if queue.endswith("!")]
-        if self.holder is None and attached != inboxes:
-            raise FrameError("TAKE: an inbox is read with its attach, or by its holder")
+        inboxes = _inboxes(self.queues)
+        if self.start >= len(self.queues):
+            raise FrameError("TAKE: wrong parts")
+        if self.holder is None and (inboxes or self.attaches):
+            for each in self.attaches:
+                check("attach", each)
+            if inboxes != [each[0] for each in self.attaches]:
+                raise FrameError("TAKE: an inbox is read with its attach, or by its holder")
+
+
+_seen: dict[tuple[str, ...], list[str]] = {}  # queues that were found right before, as readers ask for the same again
+
+
+def _inboxes(queues: tuple[Any, ...]) -> list[str]:
+    """Return the inboxes among the queues of a TAKE.
+
+    Raises:
+        FrameError: They are no queues.
+    """
+    try:
+        inboxes = _seen.get(queues)
+    except TypeError:  # something in it is no str
+        inboxes = None
+    if inboxes is not None:
+        return inboxes
+    if not 0 < len(queues) <= _MAX_QUEUES or not all(type(each) is str and len(each) <= _MAX_TEXT for each in queues):
+        raise FrameError("TAKE: no queues")
+    inboxes = [queue for queue in queues if queue.endswith("!")]
+    if len(queues) <= _MAX_SEEN:
+        if len(_seen) >= _MAX_SEEN:
+            _seen.clear()
+        _seen[queues] = inboxes
+    return inboxes

@@ -11,7 +11,7 @@ import msgpack
 from hiredis import ReplyError
 
 from ..calls import Call, lost
-from ..errors import LayerUnavailable
+from ..errors import ChannelFull, LayerUnavailable
 from ..store.letters import AGE
 from ..store.listeners import HEARD, LEASE
 from . import outcomes
@@ -69,7 +69,7 @@ class Plan:
             return
         queue, capacity = self._calls[numbers[0]][1][0], self._calls[numbers[0]][1][4]
         for index in reply[1:]:
-            results[numbers[index - 1]] = outcomes.full(queue, reply[0], capacity)
+            results[numbers[index - 1]] = ChannelFull.of(queue, reply[0], capacity)
 
 
 class Commands:

@@ -43,11 +43,6 @@ def answer(reply: Any) -> Any:
     return reply
 
 
-def full(queue: str, depth: int, capacity: int) -> ChannelFull:
-    """Return the error of a queue without room."""
-    return ChannelFull(f"{queue} is full: {depth} messages wait there, its capacity is {capacity}")
-
-
 def refused(error: ReplyError, call: Call) -> Exception:
     text = str(error)
     if text.startswith("OOM"):
@@ -62,7 +57,7 @@ def refused(error: ReplyError, call: Call) -> Exception:
 def put(queue: str, capacity: int, reply: Any) -> bool | LayerError:
     if isinstance(reply, bytes):
         return blobs.missing(text(reply))
-    return full(queue, reply[0], capacity) if isinstance(reply, list) else reply == 1
+    return ChannelFull.of(queue, reply[0], capacity) if isinstance(reply, list) else reply == 1
 
 
 def appended(key: str, at: int, capacity: int, reply: Any) -> int | LayerError:

@@ -303,8 +303,12 @@ class Queues:
 
     def next_due(self, names: Iterable[str]) -> float | None:
         """Return the seconds until the next delayed message of these queues is due; None if none is delayed."""
-        dues = [queue.delayed[0][0] for queue in map(self._queues.get, names) if queue is not None and queue.delayed]
-        return max(0.0, min(dues) - self._clock()) if dues else None
+        soonest = None
+        for name in names:
+            queue = self._queues.get(name)
+            if queue is not None and queue.delayed and (soonest is None or queue.delayed[0][0] < soonest):
+                soonest = queue.delayed[0][0]
+        return None if soonest is None else max(0.0, soonest - self._clock())
 
     def peek(self, name: str, limit: int) -> list[bytes]:
         """Return the first packed messages of a queue without taking them."""
