@@ -52,20 +52,23 @@ class Refused(Exception):
     Args:
         status: HTTP status code of the refusal.
         reason: why, one line for the person who reads the answer.
+        names_version: the answer says which version of WebSockets is spoken.
     """
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, *, names_version: bool = False) -> None:
         super().__init__(status, reason)
         self.status = status
         self.reason = reason
+        self.names_version = names_version
 
     @property
     def answer(self) -> tuple[int, list[Header], bytes]:
         """The HTTP response that says so, as the arguments of `ResponseWriter.start`."""
         status, headers, content = plain(self.status, self.reason)
         if status == _UPGRADE_REQUIRED:
-            # RFC 9110, 15.5.22: say what to upgrade to. RFC 6455, 4.4: say which version would do.
-            headers += ((b"upgrade", b"websocket"), (b"sec-websocket-version", b"13"))
+            headers.append((b"upgrade", b"websocket"))  # RFC 9110, 15.5.22: say what to upgrade to
+        if self.names_version:
+            headers.append((b"sec-websocket-version", b"13"))  # RFC 6455, 4.4
         return status, headers, content
 
 
@@ -85,7 +88,7 @@ class Handshake:
         Refused: The request breaks RFC 6455, or its page may not connect.
     """
 
-    __slots__ = ("_headers", "_response", "protocol")
+    __slots__ = ("_headers", "_over_http2", "_response", "protocol")
 
     def __init__(self, request: Request, origins: OriginPolicy, max_size: int) -> None:
         headers = self._headers = Headers()
@@ -95,7 +98,8 @@ class Handshake:
                 headers[name.decode("ascii")] = value.decode("latin-1")
             elif name == b"host":
                 host = value.decode("latin-1")
-        if request.http_version == "2":
+        self._over_http2 = request.http_version == "2"
+        if self._over_http2:
             # What HTTP/2 has no use for, `:protocol` having said it (RFC 8441 section 5).
             headers.update(_IMPLIED)
         self.protocol = MessageProtocol([_DEFLATE], max_size)
@@ -133,9 +137,10 @@ class Handshake:
         error = self.protocol.handshake_exc
         reason = str(error)[:_MAX_REASON] if isinstance(error, InvalidHandshake) else "the handshake failed"
         _forget_frames(error)
-        if isinstance(error, InvalidHeader) and error.name.lower() == "sec-websocket-version":
+        names_version = isinstance(error, InvalidHeader) and error.name.lower() == "sec-websocket-version"
+        if names_version and not self._over_http2:
             status = _UPGRADE_REQUIRED
-        raise Refused(status, reason)
+        raise Refused(status, reason, names_version=names_version)
 
 
 def _forget_frames(error: BaseException | None) -> None:

@@ -1,18 +1,17 @@
-"""One HTTP/2 connection on a Twisted transport: its streams, whose turn it is to write, its deadlines and its end.
+"""One HTTP/2 connection on a Twisted transport: its streams, its deadlines and its end.
 
     OPEN ─► LEAVING ─► LAST ─► CLOSING ─► GONE
               │         └ GOAWAY with the last stream that is served; when those are done, the connection closes
               └ GOAWAY with the highest number there is: the client opens no more, what is on its way still counts
                 (RFC 9113 section 6.8); after a round trip the second GOAWAY follows
 
-All that one turn of the loop brings is written at its end in one piece. While the client does not take what was
-written, nothing is read from it either: so neither answers nor the replies to its frames can pile up.
+While the client does not take what was written, nothing is read from it either: so neither answers nor the replies to
+its frames can pile up.
 """
 
 from __future__ import annotations
 
 import enum
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -30,30 +29,25 @@ from h2.events import (
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer  # type: ignore[import-untyped]
 
-from ...spool import Spool
-from ...timers import Timer
 from ..handler import Upgraded
-from ..request import BadRequest, Header
-from .engine import MAX_STREAMS, Engine, GoAway
+from ..request import BadRequest
+from .engine import GoAway
 from .faults import ConnectionFault, ErrorCodes, Malformed
 from .flow import Flow
+from .opening import LAST_ID, MAX_STREAMS
 from .requests import check_trailers, read_request
 from .stream import Http2Stream
 from .tunnel import Tunnel
+from .turns import Turns
 
 if TYPE_CHECKING:
     from ..factory import HttpFactory
 
 FRAMES = 64  # that are read in one turn of the loop; then other connections come first
-TURN = 16  # frames of content that are written in one
-SLICE = 65536  # bytes that are handed to the transport at once
 KEEP_ALIVE = 30.0  # seconds that a client with open streams may be silent before it is asked for a sign of life
 PATIENCE = 20.0  # seconds for that sign
 LAST_CALL = 1.0  # seconds for the round trip between the two GOAWAYs
 LINGER = 2.0  # seconds that a client gets to read why its connection ends
-_EVERY_STREAM = 2**31 - 1
-_FEW_SPOOLS = 8  # that may hold as much in memory as the spool of a connection of HTTP/1; others much less
-_LITTLE_MEMORY = 16 * 1024
 
 
 class _Phase(enum.Enum):
@@ -69,7 +63,7 @@ _ENDED = (_CLOSING, _GONE)
 
 
 @implementer(IPushProducer)
-class Http2Connection(Timer):
+class Http2Connection(Turns):
     """One connection.
 
     Args:
@@ -83,35 +77,24 @@ class Http2Connection(Timer):
     Attributes:
         client_name: the client's address.
         date: makes the Date header.
-        engine: reads and writes its frames.
-        handler: takes its requests.
-        spools: streams with content that waits.
         tls: whether it came through TLS.
     """
 
     __slots__ = (
         "_client",
         "_client_is_leaving",
-        "_due",
         "_factory",
         "_flows",
         "_head_since",
         "_heard",
         "_left_before",
-        "_paused",
         "_phase",
         "_pinged",
-        "_ready",
         "_scheme",
         "_server",
         "_stalled",
-        "_transport",
-        "_unwritten",
         "client_name",
         "date",
-        "engine",
-        "handler",
-        "spools",
     )
 
     def __init__(
@@ -124,24 +107,16 @@ class Http2Connection(Timer):
         server: list[str | int] | None,
         scheme: str,
     ) -> None:
-        super().__init__()
+        super().__init__(factory.handler, transport)
         self._factory = factory
-        self._transport = transport
         self._client = client
         self._server = server
         self._scheme = scheme
         self.client_name = client_name
         self.date = factory.date
-        self.handler = factory.handler
-        self.engine = Engine(self.handler.limits, self.handler.clock)
-        self.spools = 0
         self._phase = _OPEN
         self._flows: dict[int, Http2Stream | Tunnel] = {}
-        self._ready: deque[Http2Stream | Tunnel] = deque()  # those with content and, as far as known, room for it
-        self._due = False  # the end of this turn of the loop writes
         self._stalled = False  # what was read waits for the next turn
-        self._paused = False  # the client does not take what was written
-        self._unwritten = 0  # bytes of content that the engine holds
         self._left_before = 0
         self._client_is_leaving = False
         self._heard = self.handler.clock()
@@ -339,40 +314,10 @@ class Http2Connection(Timer):
 
     # What streams call
 
-    def room(self, flow: Flow) -> int:
-        """Return the bytes of content that a stream may send in one frame now; none where it is not above 0."""
-        return 0 if self._paused else self.engine.room(flow.stream_id)
-
-    def send_headers(self, flow: Flow, fields: list[Header], end: bool) -> None:
-        """Send a header list."""
-        self.engine.send_headers(flow.stream_id, fields, end)
-        self.wake()
-
-    def send(self, flow: Flow, data: bytes, end: bool, *, cut: bool = False) -> None:
-        """Send content that there is room for; see `Engine.send_data`."""
-        self.engine.send_data(flow.stream_id, data, end, cut=cut)
-        self._unwritten += len(data)
-        if self._unwritten >= SLICE:
-            self._write()
-        else:
-            self.wake()
-
-    def queue(self, flow: Flow) -> None:
-        """Let a stream with content that waits have its turns."""
-        if not flow.queued:
-            flow.queued = True
-            self._ready.append(self._flows[flow.stream_id])
-        self.wake()
-
     def taken(self, flow: Flow, size: int) -> None:
         """Let the client send as much again."""
         if size and self._phase not in _ENDED:
             self.engine.taken(flow.stream_id, size)
-
-    def new_spool(self) -> Spool:
-        """Make a place for content that waits."""
-        self.spools += 1
-        return Spool() if self.spools <= _FEW_SPOOLS else Spool(_LITTLE_MEMORY)
 
     def reset(self, flow: Flow, code: ErrorCodes) -> None:
         """End a stream at once."""
@@ -385,12 +330,6 @@ class Http2Connection(Timer):
         """Take note that a stream has ended on both sides."""
         self.engine.served()
         self._lose(flow.stream_id)
-
-    def wake(self) -> None:
-        """Write at the end of this turn of the loop."""
-        if not self._due:
-            self._due = True
-            self.handler.call_soon(self._flush)
 
     def _lose(self, stream_id: int) -> None:
         flow = self._flows.pop(stream_id, None)
@@ -406,42 +345,6 @@ class Http2Connection(Timer):
             elif self._phase is _OPEN and self._head_since is None:
                 self.handler.timers.set(self, self.handler.limits.idle_timeout)
 
-    # Writing
-
-    def _flush(self) -> None:
-        """Write what this turn of the loop has brought, and a turn's worth of what waits."""
-        self._due = False
-        engine, ready = self.engine, self._ready
-        turns = TURN
-        while ready and turns and not self._paused and engine.window > 0:
-            flow = ready.popleft()
-            room = engine.room(flow.stream_id)
-            if room <= 0:
-                flow.queued = False  # until its window opens
-                continue
-            turns -= 1
-            try:
-                more = flow.send_next(room)
-            except OSError:
-                flow.queued = False
-                self.handler.stats["slow_clients_cut"] += 1
-                flow.cut()
-                continue
-            if more:
-                ready.append(flow)
-            else:
-                flow.queued = False
-                flow.sent_all()
-        self._write()
-        if ready and not turns:
-            self.wake()
-
-    def _write(self) -> None:
-        self._unwritten = 0
-        data = self.engine.take()
-        if data:
-            self._transport.write(data)
-
     # Ending
 
     def _fail(self, fault: ConnectionFault) -> None:
@@ -456,7 +359,7 @@ class Http2Connection(Timer):
     def _leave(self) -> None:
         """Say that no further stream should come."""
         self._phase = _LEAVING
-        self.engine.go_away(_EVERY_STREAM, ErrorCodes.NO_ERROR)
+        self.engine.go_away(LAST_ID, ErrorCodes.NO_ERROR)
         self.engine.ping(b"lastcall")
         self.handler.timers.set(self, LAST_CALL)
         self.wake()

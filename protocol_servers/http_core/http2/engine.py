@@ -14,28 +14,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.events import Event, StreamReset
 from h2.exceptions import InvalidBodyLengthError, ProtocolError
-from h2.settings import SettingCodes, Settings
+from h2.settings import SettingCodes
 from hpack.exceptions import HPACKError
 from hyperframe.frame import GoAwayFrame, RstStreamFrame, SettingsFrame
 
 from .budget import Budget
 from .faults import ConnectionFault, ErrorCodes
+from .opening import HEADER_TABLE, LAST_ID, MAX_FRAME, PREFACE, REMEMBERED, STREAM_WINDOW, open_h2
 
 if TYPE_CHECKING:
     from ..limits import HttpLimits
     from ..request import Header
-
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-MAX_FRAME = 16384  # bytes of a frame's payload, both ways; RFC 9113 section 4.2: nobody may be refused so much
-MAX_STREAMS = 100  # that a client may have open at a time
-STREAM_WINDOW = 256 * 1024  # bytes of one request's body that may be on their way or wait for the consumer
-CONNECTION_WINDOW = 1024 * 1024  # bytes of all bodies together
-HEADER_TABLE = 4096  # bytes of our encoder's table, however much more the client would keep
-REMEMBERED = 1000  # streams that were reset; their late frames are no mistake
 
 RESETS = 200  # that may come at once: a client that gives up all it had open, twice (CVE-2023-44487)
 RESETS_A_SECOND = 20
@@ -60,30 +51,10 @@ _SETTINGS_RANGES = {
     5: (16384, 2**24 - 1, ErrorCodes.PROTOCOL_ERROR),
     8: (0, 1, ErrorCodes.PROTOCOL_ERROR),
 }
-_LAST_ID = 2**31 - 1
-
-_CONFIGURATION = H2Configuration(
-    client_side=False,
-    header_encoding=None,
-    # Header lists are checked by us, where a mistake can be told from an attack on the connection, and only once.
-    validate_inbound_headers=False,
-    normalize_inbound_headers=False,
-    validate_outbound_headers=False,
-    normalize_outbound_headers=False,
-)
 
 
 class GoAway(Event):
     """The client opens no further stream."""
-
-
-class _Connection(H2Connection):
-    """What an error means is for `Engine` to say: this one only raises it."""
-
-    MAX_CLOSED_STREAMS = REMEMBERED
-
-    def _terminate_connection(self, error_code: ErrorCodes) -> None:
-        """Leave the connection as it is."""
 
 
 class Engine:
@@ -126,28 +97,8 @@ class Engine:
         self._updates = Budget(UPDATES, UPDATES_A_SECOND, clock)
         self._control = Budget(CONTROL, CONTROL_A_SECOND, clock)
         self.started = False
-        h2 = self._h2 = _Connection(_CONFIGURATION)
-        # Towards h2 there is room for more streams than we grant: the one too many is refused, not the connection.
-        h2.local_settings = Settings(
-            client=False,
-            initial_values={
-                SettingCodes.MAX_CONCURRENT_STREAMS: _LAST_ID,
-                SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
-            },
-        )
-        # Twice what is asked for, so that a list which is a little too long gets its 431.
-        h2.decoder.max_header_list_size = 2 * limits.max_head
-        h2.initiate_connection()
-        h2.clear_outbound_data_buffer()
-        h2.receive_data(PREFACE)
-        settings: dict[int, int] = {
-            SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
-            SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
-            SettingCodes.MAX_HEADER_LIST_SIZE: limits.max_head,
-            SettingCodes.ENABLE_CONNECT_PROTOCOL: 1,
-        }
-        self._out.append(SettingsFrame(0, settings=settings).serialize())
-        h2.increment_flow_control_window(CONNECTION_WINDOW - h2.inbound_flow_control_window)
+        self._h2, greeting = open_h2(limits)
+        self._out.append(greeting)
 
     # Reading
 
@@ -186,7 +137,7 @@ class Engine:
             return None
         size = int.from_bytes(buffer[at : at + 3], "big")
         kind, flags = buffer[at + 3], buffer[at + 4]
-        stream_id = int.from_bytes(buffer[at + 5 : at + 9], "big") & _LAST_ID
+        stream_id = int.from_bytes(buffer[at + 5 : at + 9], "big") & LAST_ID
         self._check(kind, flags, stream_id, size)
         end = at + _FRAME_HEAD + size
         if len(buffer) < end:
@@ -312,7 +263,7 @@ class Engine:
             if stream_id <= self._h2.highest_inbound_stream_id and self._is_open(stream_id):
                 return self.break_off(stream_id, ErrorCodes.FRAME_SIZE_ERROR)
             raise ConnectionFault(ErrorCodes.FRAME_SIZE_ERROR, "PRIORITY that is not 5 bytes long")
-        if int.from_bytes(frame[9:13], "big") & _LAST_ID == stream_id:
+        if int.from_bytes(frame[9:13], "big") & LAST_ID == stream_id:
             raise ConnectionFault(ErrorCodes.PROTOCOL_ERROR, f"stream {stream_id} depends on itself")
         return ()
 
@@ -358,7 +309,7 @@ class Engine:
         if not self._updates.spend():
             raise ConnectionFault(ErrorCodes.ENHANCE_YOUR_CALM, "too many window updates")
         is_open = not stream_id or self._is_open(stream_id)
-        if not int.from_bytes(frame[9:], "big") & _LAST_ID:
+        if not int.from_bytes(frame[9:], "big") & LAST_ID:
             if not stream_id:
                 raise ConnectionFault(ErrorCodes.PROTOCOL_ERROR, "a window update of 0")
             return self.break_off(stream_id, ErrorCodes.PROTOCOL_ERROR) if is_open else ()

@@ -11,8 +11,8 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ...timers import Timer
-from .engine import MAX_FRAME
 from .faults import ErrorCodes
+from .opening import MAX_FRAME
 
 if TYPE_CHECKING:
     from ...spool import Spool

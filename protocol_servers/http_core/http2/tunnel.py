@@ -113,7 +113,10 @@ class Tunnel(Flow):
     def all_taken(self) -> None:
         """Act on the client's end: nothing can be said to it any more, but what was said already goes out."""
         self.disconnecting = True
-        self._put(b"", True)
+        if self._closed:
+            self.sent_all()
+        else:
+            self._put(b"", True)
         self._gone()
 
     def sent_all(self) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trunkline.protocol_servers import spool as spool_module
-from trunkline.protocol_servers.http_core import HttpFactory, HttpLimits, HttpStream, Request
+from trunkline.protocol_servers.http_core import HttpFactory, HttpLimits, Request, ResponseStream
 from trunkline.protocol_servers.http_core import outflow as outflow_module
 from trunkline.protocol_servers.testing import MemoryTransport
 from trunkline.protocol_servers.timers import TimerWheel
@@ -53,7 +53,7 @@ class Transport(MemoryTransport):
 class Exchange:
     """What the handler made of a request, for the test to look at and answer by."""
 
-    def __init__(self, request: Request, stream: HttpStream, immediate: bool) -> None:
+    def __init__(self, request: Request, stream: ResponseStream, immediate: bool) -> None:
         self.request = request
         self.stream = stream
         self.immediate = immediate
@@ -102,7 +102,7 @@ class Handler:
         self.sockets: list[Socket] = []
         self.log: list[tuple[str, int, int]] = []
 
-    def begin(self, request: Request, stream: HttpStream) -> Exchange:
+    def begin(self, request: Request, stream: ResponseStream) -> Exchange:
         self.exchanges.append(Exchange(request, stream, self.immediate))
         return self.exchanges[-1]
 
@@ -618,7 +618,7 @@ def test_no_bytes_and_no_answers_break_a_connection(make_manual: Any, pieces: li
     steps = iter(answers)
     for piece in pieces:
         feed(transport, piece)
-        stream = handler.last.stream if handler.exchanges and not handler.last.losses else None
+        stream: Any = handler.last.stream if handler.exchanges and not handler.last.losses else None
         step = next(steps, "wait")
         if step == "wait":
             manual.advance(5)
