@@ -16,6 +16,9 @@ from .routing import Leaf, Route, Routing
 
 _PLAIN = re.compile(r"\^?((?:[^\\.^$*+?{}\[\]|()]|\\[^\w\s])*)\Z")
 _BEGINNING = re.compile(r"\^?((?:(?:[^\\.^$*+?{}\[\]|()]|\\[^\w\s])(?![*?{]))*)")
+_WHOLE = re.compile(r"\^?((?:[^\\.^$*+?{}\[\]|()]|\\[^\w\s])*)(?:\$|\\Z)\Z")
+_ENDING = re.compile(r"\^?(?:\(\?P<\w+>|\()?\.([*+])\)?((?:[^\\.^$*+?{}\[\]|()]|\\[^\w\s])+)(?:\$|\\Z)\Z")
+_ESCAPE = re.compile(r"\\(.)")
 _TRIVIAL = frozenset(("", "^", ".*", "^.*", "(?:)"))
 _CLASS_OR_ESCAPE = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
 
@@ -247,8 +250,24 @@ def _at_least(wide: Filter, narrow: Filter) -> bool:
         return wide.pattern is narrow.pattern and bool(wide.expected == narrow.expected)
     if _trivial(wide) or (wide.pattern.pattern, wide.pattern.flags) == (narrow.pattern.pattern, narrow.pattern.flags):
         return True
-    plain = _PLAIN.match(wide.pattern.pattern)
-    if plain is None or "|" in narrow.pattern.pattern or wide.pattern.flags != narrow.pattern.flags:
+    if wide.pattern.flags != narrow.pattern.flags:
         return False
-    beginning = _BEGINNING.match(narrow.pattern.pattern)
-    return beginning is not None and beginning[1].startswith(plain[1])
+    whole = _WHOLE.match(narrow.pattern.pattern)
+    if whole is not None:  # it matches one text only
+        return wide.pattern.match(_ESCAPE.sub(r"\1", whole[1])) is not None
+    if "|" in narrow.pattern.pattern:
+        return False
+    plain, beginning = _PLAIN.match(wide.pattern.pattern), _BEGINNING.match(narrow.pattern.pattern)
+    assert beginning is not None
+    if plain is not None:
+        return beginning[1].startswith(plain[1])
+    return _ends_alike(wide.pattern.pattern, narrow.pattern.pattern, beginning[1])
+
+
+def _ends_alike(wide: str, narrow: str, beginning: str) -> bool:
+    """Say whether `wide` is anything with an ending, such as ``.+@example\\.com$``, that `narrow` has, too."""
+    found = _ENDING.match(wide)
+    if found is None or not (found[1] == "*" or beginning):
+        return False
+    ending = found[2]
+    return any(narrow.endswith(ending + end) and not narrow.endswith("\\" + ending + end) for end in ("$", r"\Z"))

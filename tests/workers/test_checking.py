@@ -80,6 +80,28 @@ def test_routes_that_may_match(first: dict[str, Any], second: dict[str, Any]) ->
     assert problems(route("http.request", one, **first), route("http.request", two, **second)) == []
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "shadowed"),
+    [
+        (r"^.*@example\.com$", r"^support@example\.com$", True),
+        (r"^(?P<name>[^@+]+)@example\.com$", r"^support@example\.com$", True),
+        (r"^(?P<name>.+)@example\.com$", r"^support\+(?P<ticket>\d+)@example\.com$", True),
+        (r".*@EXAMPLE\.com\Z", r"^SUPPORT@example\.com$", True),
+        (r"^.+@example\.com$", r"^\w+@example\.com$", False),  # plain to people, not to this check
+        (r"^[^@+]+@example\.com$", r"^support\+1@example\.com$", False),
+        (r"^.+@example\.com$", r"^support@example\.org$", False),
+        (r"^.+@example\.com$", r"^a@b\.example\.com$", False),
+        (r"^.+\.example\.com$", r"^a@b\.example\.com$", True),
+        (r"^.+@example\.com$", r"^a@example\.com", False),
+        (r"^.+@example\.com$", r"^a@x|b@example\.com$", False),
+        (r"^.+$", r"^\.\$$", True),
+    ],
+)
+def test_addresses_behind_others(first: str, second: str, shadowed: bool) -> None:
+    found = problems(route("email.receive", one, address=first), route("email.receive", two, address=second))
+    assert [text.endswith("takes all its messages") for text in found] == [True] * shadowed
+
+
 def test_shadows_are_found_for_every_channel_and_through_includes() -> None:
     assert problems(route("chat.join", one), route(["chat.join", "chat.leave"], two)) == []
     assert problems(route("chat.join", one), route("chat.leave", one), route(["chat.join", "chat.leave"], two)) != []
