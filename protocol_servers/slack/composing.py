@@ -153,11 +153,19 @@ class Utterance:
             return None
         if not self.done:
             return dict(self.message)
-        texts = [each.text for each in self.steps if isinstance(each, Post)]
-        if not texts or len(texts) < len(self.steps):
-            return None
-        kept = {key: value for key, value in self.message.items() if key not in ("edit", "blocks", "files")}
-        return {**kept, "text": "\n".join(texts)}
+        texts: list[str] = []
+        done = {"edit", "blocks", "files"}
+        for step in self.steps:
+            match step:
+                case Post():
+                    texts.append(step.text)
+                case Share(long=None):
+                    texts.append(step.comment)
+                    done.discard("files")
+                case _:
+                    return None
+        kept = {key: value for key, value in self.message.items() if key not in done}
+        return {**kept, "text": "\n".join(filter(None, texts))}
 
 
 def compose(utterance: Utterance, room: str | None) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from trunkline.layer import LayerUnavailable
 from trunkline.message_formats import validate
 from trunkline.protocol_servers.slack import asking, speaking
 from trunkline.protocol_servers.slack.web_api import InDoubt, NotSent, RateLimited
 
-from .speaking_rig import EPOCH, Rig, Slack, playing, refusing, saying
+from .speaking_rig import EPOCH, Kept, Rig, Slack, playing, refusing, saying
 
 STAMP = "1700000000.000100"
 WORDS = "word " * 1700  # 8 500 characters
@@ -91,6 +93,15 @@ def test_receipts_are_as_their_format_says() -> None:
     assert [receipt["status"] for receipt in rig.receipts()] == ["sent", "split", "dropped", "failed"]
     assert [len(receipt["ids"]) for receipt in rig.receipts()] == [1, 3, 0, 0]
     assert rig.stats["said_sent"] == 2
+
+
+def test_names_that_cannot_be_looked_up_hold_nothing_up() -> None:
+    async def play(rig: Rig) -> None:
+        rig.people.script = [NotSent("away")]
+        rig.say({"text": "in #dev and #general", "notify": True})
+        await rig.all_said()
+
+    assert len(playing(play).slack.texts()) == 1
 
 
 def test_names_that_a_text_may_mention_are_looked_up_before() -> None:
@@ -203,6 +214,37 @@ def test_files_that_a_refused_token_cannot_send() -> None:
     rig = saying(reply(files=files), plans={"files.getUploadURLExternal": [refusing("token_revoked")]})
     assert rig.receipts()[0]["error"] == "token_revoked"
     assert not rig.slack.said
+
+
+def test_files_whose_answer_names_the_message() -> None:
+    answer = {"ok": True, "files": [{"id": "F1", "shares": {"public": {"C1AA": [{"ts": "1700.7"}]}}}]}
+    rig = saying(
+        reply(files=[{"name": "a", "mimetype": "x/y", "content": b"a"}]),
+        plans={"files.completeUploadExternal": [lambda *_: answer]},
+    )
+    assert rig.receipts()[0] == {"status": "sent", "ids": ["C1AA:1700.7"]}
+
+
+def test_files_whose_message_cannot_be_looked_for_are_sent_all_the_same() -> None:
+    rig = saying(
+        reply(files=[{"name": "a", "mimetype": "x/y", "content": b"a"}]),
+        plans={"conversations.history": [refusing("missing_scope")]},
+    )
+    assert rig.receipts()[0] == {"status": "sent", "ids": []}
+
+
+def test_the_layer_is_away_for_a_moment_while_a_file_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: Iterator[Exception | int] = iter([LayerUnavailable(), 15])
+
+    async def size(self: Kept, key: str) -> int | None:
+        found = next(sizes)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(Kept, "size", size)
+    rig = saying(reply(files=[{"name": "a", "mimetype": "x/y", "body_key": "key1"}]))
+    assert list(rig.slack.uploads.values()) == [b"a" * 10 + b"b" * 5]
 
 
 def test_an_upload_is_tried_again() -> None:
@@ -587,6 +629,22 @@ def test_rooms_and_people_by_id_and_name(conversation: str, room: str) -> None:
     assert rig.slack.methods().count("conversations.open") == (room[0] == "D" and conversation[0] != "D")
 
 
+@pytest.mark.parametrize("answer", [refusing("user_disabled"), lambda *_: {"ok": True}])
+def test_a_private_chat_that_slack_does_not_open(answer: Any) -> None:
+    rig = saying(reply(), conversation="U2AA", plans={"conversations.open": [answer]})
+    assert rig.receipts()[0]["status"] == "failed"
+
+
+def test_a_name_that_a_refused_token_cannot_look_for() -> None:
+    async def play(rig: Rig) -> None:
+        rig.people.script = [refusing("invalid_auth")]
+        rig.say(method("auth.test"), "_23general")
+        await rig.all_said()
+        assert rig.speaker.problem is not None
+
+    assert playing(play).sent == [("results", {"ok": False, "error": "invalid_auth"})]
+
+
 @pytest.mark.parametrize("conversation", ["_23nowhere", "nobody", "_40nobody"])
 def test_who_is_not_there_cannot_be_spoken_to(conversation: str) -> None:
     rig = saying(reply(), conversation=conversation)
@@ -744,6 +802,19 @@ def test_the_rest_of_a_long_text_is_given_back() -> None:
     assert " ".join([*rig.slack.texts(), *rest["text"].split("\n")]) == WORDS.strip()
     assert rest["receipt_channel"] == "receipts"
     assert not rig.receipts(), "the one who says the rest gives it"
+
+
+def test_the_files_behind_a_long_text_are_given_back() -> None:
+    files = [{"name": "a", "mimetype": "x/y", "content": b"a"}]
+
+    async def play(rig: Rig) -> None:
+        rig.say(reply(WORDS, files=files))
+        await rig.time.until(lambda: len(rig.slack.texts()) == 3)
+        assert await rig.speaker.stop(0)
+
+    rig = playing(play)
+    ((_, rest),) = rig.back
+    assert (rest["text"], rest["files"]) == ("", files)
 
 
 def test_a_call_that_is_cut_off_is_no_loss_that_nobody_knows_of() -> None:
