@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgpack
 
-from .store.blobs import CHUNK
+from .store.blobs import CHUNK as CHUNK
 
 MOST = 1000
 """Blobs that one message may name."""
@@ -25,7 +25,7 @@ class Readable(Protocol):
         """Return up to `size` bytes; none at the end."""
 
 
-Data = bytes | bytearray | memoryview | Readable | Iterable[bytes]
+Data = bytes | bytearray | memoryview | Readable | Iterable[bytes | bytearray | memoryview]
 
 
 class BlobKey(str):

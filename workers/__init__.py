@@ -6,6 +6,7 @@ from .lazy import lazily
 
 if TYPE_CHECKING:
     from .admitting import rate_limit, requires_origin
+    from .blobs import put_blob
     from .bot import Bot, CommandError, Who
     from .channels import Channel, Conversation, Group
     from .classes import BaseConsumer, ChatConsumer
@@ -64,6 +65,7 @@ __all__ = [
     "include",
     "load_routing",
     "ordered",
+    "put_blob",
     "rate_limit",
     "requires_origin",
     "retry",
@@ -77,6 +79,7 @@ __getattr__ = lazily(
     __name__,
     {
         "admitting": ("rate_limit", "requires_origin"),
+        "blobs": ("put_blob",),
         "bot": ("Bot", "CommandError", "Who"),
         "channels": ("Channel", "Conversation", "Group"),
         "classes": ("BaseConsumer", "ChatConsumer"),

@@ -11,7 +11,7 @@ Exception
 │   └── Reject              refuse a mail, or one of its recipients, with a code and a text
 ├── CommandError        what was wrong with a command of a bot; said to who gave it
 ├── HeldTooMuch         more sends held than one consumer may hold
-├── StreamClosed        the sender of a body went away before its end
+├── StreamClosed        the sender of a body went away before its end, or it is not kept any more
 ├── StreamTimeout       a body stopped coming
 └── UsageError (operations)
     └── RoutingError    a routing that cannot be: one line with what is wrong, and where
@@ -112,7 +112,7 @@ class HeldTooMuch(Exception):
 
 
 class StreamClosed(ConnectionError):
-    """Say that the sender of a body went away before its end: abandon what was made of it."""
+    """Say that a body ends here: its sender went away, or it is not kept any more. Abandon what was made of it."""
 
 
 class StreamTimeout(TimeoutError):

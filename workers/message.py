@@ -152,16 +152,19 @@ class Message:
     def stream(self, node: Mapping[str, Any] | None = None) -> io.BufferedIOBase:
         """Open the message's body, or a part of a mail, as a binary file; the same file each time.
 
-        A body that was opened cannot come again: `ConsumeLater` then gives the failure answer.
+        A body that was read from its channel cannot come again: `ConsumeLater` then gives the failure answer. One that
+        is kept in the layer (`body_key`) can: each call begins anew, and the file can be sought in.
 
         Args:
-            node: A leaf of a mail's `content`; by default the message's own body.
+            node: A leaf of a mail's `content`, or anything else with a `body_key`; by default the message's own body.
 
         Raises:
             ValueError: there is no body. Reading raises StreamTimeout where the body stopped coming, StreamClosed
-                where its sender went away.
+                where its sender went away, or where it is not kept any more.
         """
         where = self.content if node is None else node
+        if where.get("body_key") is not None:
+            return self._open(where)
         for known, file in self._streams:
             if known is where:
                 return file
@@ -175,7 +178,7 @@ class Message:
         return any(getattr(getattr(file, "raw", None), "taken", False) for _, file in self._streams)
 
     def _open(self, where: Mapping[str, Any]) -> io.BufferedIOBase:
-        if where is self.content and "body" not in where and "body_channel" not in where:
+        if where is self.content and not {"body", "body_channel", "body_key"} & where.keys():
             form = message_formats.get(self._channel)
             if form is not None and any(field.name == "body" for field in form.fields):
                 return io.BytesIO()
