@@ -72,6 +72,21 @@ def parse_path(text: str, *, null: bool = False, postmaster: bool = False) -> Ad
     return Address(address, text[found.end() :]) if len(address.encode()) <= MAX_ADDRESS else None
 
 
+def give_postmaster(address: str, postmaster: str | None, hostname: str) -> str:
+    """Return where mail for an address goes.
+
+    Args:
+        address: From `parse_path`.
+        postmaster: The address of who is postmaster here, as everywhere there is one (RFC 5321 section 4.5.1); None:
+            that mail stays where it was sent.
+        hostname: The domain of a postmaster who was named without one.
+    """
+    local, _, domain = address.partition("@")
+    if local.lower() != "postmaster":
+        return address
+    return postmaster or f"{local}@{domain or hostname.lower()}"
+
+
 def is_domain(text: str) -> bool:
     """Tell whether `text` is a host name, or an address literal in brackets."""
     if text.startswith("["):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass
 
 from . import replies
-from .addresses import Address, parse_parameters, parse_path
+from .addresses import Address, give_postmaster, parse_parameters, parse_path
 from .events import Mail, Recipient
 from .replies import Reply
 
@@ -88,7 +88,7 @@ def read_recipient(argument: str, mail: Mail, limits: Limits) -> Recipient | Rep
     parameters = _parameters(address, _OF_RCPT.keys(), replies.RCPT_SYNTAX)
     if isinstance(parameters, Reply):
         return parameters
-    recipient = Recipient(_routed(address.text, limits))
+    recipient = Recipient(give_postmaster(address.text, limits.postmaster, limits.hostname))
     if all(_OF_RCPT[name](recipient, value) for name, value in parameters.items()):
         return recipient
     return replies.BAD_PARAMETER
@@ -99,14 +99,6 @@ def _parameters(address: Address, known: Set[str], wrong: Reply) -> _Parameters 
     if parameters is None:
         return wrong
     return parameters if parameters.keys() <= known else replies.UNKNOWN_PARAMETER
-
-
-def _routed(address: str, limits: Limits) -> str:
-    """Give mail for the postmaster, who exists at every host (RFC 5321 section 4.5.1), the configured address."""
-    local, _, domain = address.partition("@")
-    if local.lower() != "postmaster":
-        return address
-    return limits.postmaster or f"{local}@{domain or limits.hostname.lower()}"
 
 
 def _undo_xtext(text: str) -> str | None:

@@ -223,6 +223,20 @@ class TestRoutes:
         assert lines[0] == "http.request: no route takes it; the answer is status=404"
         assert lines[-1].startswith("websocket.receive: mail.page(message)")
 
+    @pytest.mark.parametrize("asked", ["postmaster", "<PostMaster>", "Postmaster@anywhere.example"])
+    def test_postmaster(self, capsys: Out, here: Path, asked: str) -> None:
+        with (here / "trunkline.toml").open("a", encoding="utf-8") as file:
+            file.write('\n[lmtp]\npostmaster = "support+1@example.com"\n')
+        first, *rest = told(capsys, "routes", "mail", "--address", asked).splitlines()
+        assert first.endswith(" goes to support+1@example.com")
+        assert "email.receive: mail.support(message, ticket='1')" in "\n".join(rest)
+
+    @pytest.mark.parametrize("asked", ["support", "a@b@c", "a b@c", "<>", "a@b> SIZE=1", "a@-b"])
+    def test_address_that_is_none(self, capsys: Out, asked: str) -> None:
+        assert "is not an address that mail could be sent to" in told(
+            capsys, "routes", "mail", "--address", asked, code=2
+        )
+
     def test_what_becomes_of_what_no_route_takes(self, capsys: Out, here: Path) -> None:
         (here / "rooms.py").write_text(
             "from trunkline import route\n"

@@ -6,6 +6,7 @@ import http.client
 import os
 import re
 import signal
+import smtplib
 import socket
 import threading
 from collections.abc import Callable
@@ -122,6 +123,30 @@ def test_smtp_and_udp(start: Start, shared: str, folder: Path, free_port: int) -
     for program in both:
         program.signal(signal.SIGTERM)
     assert [program.ended() for program in both] == [0, 0]
+
+
+def test_lmtp_that_queues(start: Start, folder: Path, layer: str) -> None:
+    """LMTP on a unix socket: a mail is taken although no worker is there, for the channel keeps it."""
+    (folder / "trunkline.toml").write_text(
+        f'layer = "{layer}"\n[channels."email.receive"]\ndurable = true\n[lmtp]\naccept = "queued"\nrcpt = "any"\n',
+        encoding="utf-8",
+    )
+    program = start("serve", "lmtp", "-e", "unix:lmtp.sock")
+    program.until("listening on lmtp://")
+    with smtplib.LMTP(str(folder / "lmtp.sock")) as client:
+        assert client.sendmail("a@b", ["c@d"], b"Message-ID: <1>\r\n\r\nhi") == {}
+    program.signal(signal.SIGTERM)
+    assert program.ended() == 0
+
+
+def test_queued_mail_needs_a_durable_channel(start: Start, folder: Path, layer: str) -> None:
+    (folder / "trunkline.toml").write_text(f'layer = "{layer}"\n[lmtp]\naccept = "queued"\n', encoding="utf-8")
+    program = start("serve", "lmtp", "-e", "tcp:0")
+    assert program.ended() == 2
+    assert program.printed == (
+        'trunkline: [lmtp] accept = "queued" needs [channels."email.receive"] durable = true: '
+        "a mail is safe nowhere else\n"
+    )
 
 
 def test_several_processes_share_a_port(start: Start, shared: str, free_port: int) -> None:

@@ -7,10 +7,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from ..operations.errors import UsageError
 from . import configuration as configured
 from .terminal import DIM, coloured, columns, say
 
 if TYPE_CHECKING:
+    from ..operations.settings import Configuration
     from ..workers import Routing
 
 SUMMARY = "Show which consumer takes an address, a path or a text, and with what arguments; all routes without one."
@@ -36,8 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print the routes, and return the exit code."""
-    routing = configured.routing_of(configured.load_configuration(arguments))
-    questions = _questions(arguments)
+    configuration = configured.load_configuration(arguments)
+    routing = configured.routing_of(configuration)
+    questions = _questions(arguments, configuration)
     if not questions:
         say("\n".join(_table(routing)))
         return 0
@@ -47,12 +50,12 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _questions(arguments: argparse.Namespace) -> list[Question]:
+def _questions(arguments: argparse.Namespace, configuration: Configuration) -> list[Question]:
     """Return what was asked as the messages that servers would publish, as far as they are known."""
     from ..message_formats.email import normalise_address
 
     if arguments.address is not None:
-        address, tag = normalise_address(arguments.address)
+        address, tag = normalise_address(_recipient(arguments.address, configuration))
         content = {"address": address} | ({} if tag is None else {"tag": tag})
         return [("email.recipient", {"address": address}), ("email.receive", content)]
     if arguments.path is not None:
@@ -65,6 +68,26 @@ def _questions(arguments: argparse.Namespace) -> list[Question]:
         content = {"text": arguments.text}
         return [("chat.message", content), ("websocket.receive", content)]
     return []
+
+
+def _recipient(text: str, configuration: Configuration) -> str:
+    """Read an address as the mail servers would, and give the postmaster's mail to whom they give it.
+
+    Raises:
+        UsageError: it is none.
+    """
+    from ..protocol_servers.smtp.addresses import give_postmaster, parse_path
+
+    found = parse_path(text if text.startswith("<") else f"<{text}>", postmaster=True)
+    if found is None or found.text is None or found.rest:
+        raise UsageError(f"{text!r} is not an address that mail could be sent to, such as support@example.com")
+    servers = (configuration.servers.get(name) for name in ("smtp", "lmtp"))
+    settings = next((each for each in servers if each is not None), None)
+    postmaster, hostname = (settings.postmaster, settings.hostname) if settings is not None else (None, "")
+    address = give_postmaster(found.text, postmaster, hostname or "localhost")
+    if address != found.text:
+        say(f"mail for {found.text} goes to {address}")
+    return address
 
 
 def _answer(routing: Routing, channel: str, content: dict[str, Any]) -> list[str]:
