@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
-from .site import Site
+
+class Site(Protocol):
+    """What was broken."""
+
+    def printed(self) -> str:
+        """Return what all commands printed."""
 
 
 class Counts:
