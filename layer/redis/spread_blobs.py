@@ -35,8 +35,10 @@ class SpreadBlobs:
 
     def elsewhere(self, call: Call) -> Any:
         """Answer a call that reads where nothing was found at first; None if nobody has the blob."""
-        key = call[1][0]
+        name, (key, *_) = call
         first = self._router.blob(key)
+        if name == "read_blob" and self._places[first]._call(("blob_size", (key,))) is not None:
+            return None  # it is there, and this is past its end
         others = [number for number in range(len(self._places)) if number != first]
         asked = [self._places[number].start([call]) for number in others]
         answers = [finish()[0] for finish in asked]  # all of them: each has to be taken
@@ -64,8 +66,7 @@ class SpreadBlobs:
         place = self._router.places(call)[0]
         try:
             for key in held:
-                if self._router.spot(key) != place:
-                    self._copy(key, self._places[place])
+                self._copy(key, self._places[place])
         except LayerUnavailable as error:
             return LayerUnavailable(str(error))  # the message was not sent
         except LayerError as error:
