@@ -11,10 +11,11 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
+from .secret import Secret
 from .settings import ChannelSettings, Configuration, WorkerSettings
 from .tables import tables_of
 
-_PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+_PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or false", Secret: "`{ env }` or `{ file }`"}
 _SECTION = re.compile(r"^(?:Args|Attributes):$", re.MULTILINE)
 _ATTRIBUTE = re.compile(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from trunkline.operations import reference
+from trunkline.operations.secret import Secret
 
 
 @dataclass
@@ -50,6 +51,7 @@ class Shop(Base):
 @dataclass
 class Needy:
     address: str
+    token: Secret | None = None
 
 
 def test_reference() -> None:
@@ -57,6 +59,7 @@ def test_reference() -> None:
     page = reference(tables)
     lines = page.splitlines()
     for line in [
+        "| `token` | `{ env }` or `{ file }` |  |  |",
         "## `[worker]`",
         "## `[channels.PATTERN]`",
         "| `grace` | number from 0 | `30` | Seconds that consumers may still need when the process stops. |",
