@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import smtplib
+import threading
 from email.message import EmailMessage
 from typing import Any
 
@@ -70,6 +71,29 @@ def test_a_repeat_is_queued_once(queue: Any) -> None:
         for _ in range(3):
             client.send_message(mail(b"small"))
     assert len(taken(queue)) == 1
+
+
+def test_workers_consume_what_was_queued(queue: Any) -> None:
+    consumed: list[tuple[str, bytes]] = []
+    done = threading.Event()
+
+    def consume(message: Message) -> None:
+        with message.stream(message["content"]["parts"][1]) as stream:
+            consumed.append((message["address"], stream.read()))
+        done.set()
+
+    with queue.smtp() as client:
+        client.send_message(mail())
+    worker = Worker(queue.layer, [route("email.receive", consume)])
+    thread = threading.Thread(target=worker.run, daemon=True)
+    thread.start()
+    try:
+        assert done.wait(PATIENCE)
+    finally:
+        worker.stop()
+        thread.join(PATIENCE)
+    assert consumed == [("b@example.org", CONTENT)]
+    assert taken(queue) == []
 
 
 def test_a_refusal_for_now_is_tried_again_by_the_channel(manual: Any) -> None:
