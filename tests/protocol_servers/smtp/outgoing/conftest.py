@@ -47,14 +47,13 @@ class FakeRelay:
         port: Where it listens.
     """
 
-    def __init__(self, context: ssl.SSLContext | None = None, *, tls: bool = False) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None, *, address: str = "127.0.0.1") -> None:
         self.mails: list[Taken] = []
         self.said: list[str] = []
         self.connections = 0
         self.extensions = ["PIPELINING", "SIZE 10000000", "8BITMIME", "SMTPUTF8"]
         self.rule: Rule = lambda verb, rest: None
         self._context = context
-        self._tls = tls
         self._closing = threading.Event()
         self._sockets: set[socket.socket] = set()
         relay = self
@@ -64,7 +63,7 @@ class FakeRelay:
                 with contextlib.suppress(OSError):
                     relay._serve(self.request)
 
-        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
+        self._server = socketserver.ThreadingTCPServer((address, 0), Handler, bind_and_activate=False)
         self._server.allow_reuse_address = True
         self._server.daemon_threads = True
         self._server.server_bind()
@@ -86,8 +85,6 @@ class FakeRelay:
     def _serve(self, sock: socket.socket) -> None:
         self.connections += 1
         self._sockets.add(sock)
-        if self._tls and self._context is not None:
-            sock = self._context.wrap_socket(sock, server_side=True)
         file = sock.makefile("rwb")
         sender, recipients = "", list[str]()
 
