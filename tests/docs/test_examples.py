@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from trunkline.layer import MemoryLayer
+from trunkline.workers import Worker
 from trunkline.workers.testing import Client
 
 ROOT = Path(__file__).parents[2]
@@ -60,10 +62,32 @@ def test_first_steps_does_what_it_says() -> None:
     assert (ann.receive(), bob.receive()) == ("hello", "hello")
 
 
+def test_durable_page_does_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    routing = namespace_of(ROOT / "docs/how-to/durable.md")["routing"]
+    with MemoryLayer(durable=["jobs.*"]) as layer:
+        layer.send("jobs.export", {})
+        worker = Worker(layer, routing)
+        while worker.step():
+            pass
+        assert layer.global_statistics()["blobs_count"] == 0
+    assert capsys.readouterr().out == f"squares.csv b'0;0\\n' {sum(len(f'{n};{n * n}') + 1 for n in range(100_000))}\n"
+
+
 def test_email_page_does_what_it_says() -> None:
     client = Client(namespace_of(ROOT / "docs/how-to/email.md")["routing"])
     assert client.email("support+1@example.com", "x" * 1_000_001)[0] == 552
     assert client.email("support+1@example.com", "fine")[0] == 250
+
+
+def test_send_mail_page_does_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    client = Client(namespace_of(ROOT / "docs/how-to/send-mail.md")["routing"])
+    code, _, [reply] = client.email("support@example.com", "help", sender="bob@example.net")
+    assert (code, reply["to"], reply["from"]) == (250, ["bob@example.net"], "support@example.com")
+    client.layer.send("reports.due", {"month": "May"})
+    result = {"id": "report-May", "address": "ann@example.com", "code": 250, "text": "ok", "permanent": True}
+    client.layer.send("email.delivered", result)
+    client.settle()
+    assert capsys.readouterr().out == "report-May reached ann@example.com\n"
 
 
 def test_websocket_page_does_what_it_says() -> None:
