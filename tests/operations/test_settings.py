@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pytest
 
 from trunkline.operations.errors import SettingsError, UsageError
+from trunkline.operations.secret import Secret
 from trunkline.operations.settings import Configuration, load
 from trunkline.operations.tables import table
 
@@ -38,11 +39,19 @@ class Web:
 
 
 @dataclass
+class Keyed:
+    """A table with a secret of the strict kind."""
+
+    token: Secret
+    other: Secret | None = None
+
+
+@dataclass
 class Needy:
     address: str
 
 
-TABLES: dict[str, type[Any]] = {"web": Web, "needy": Needy}
+TABLES: dict[str, type[Any]] = {"web": Web, "needy": Needy, "keyed": Keyed}
 Write = Callable[[str], str]
 
 
@@ -162,7 +171,7 @@ def test_empty_layer_in_the_environment_is_unset(write: Write) -> None:
         ("[wbe]\n", "wbe: unknown key; did you mean web?"),
         (
             '["odd\\nkey"]',
-            '"odd\\nkey": unknown key; what can stand here: channels, layer, needy, routing, web, worker',
+            '"odd\\nkey": unknown key; what can stand here: channels, keyed, layer, needy, routing, web, worker',
         ),
         ("[web]\nendpoints = 'tcp:1'", "[web] endpoints: expected a list in brackets, got 'tcp:1'"),
         (
@@ -224,7 +233,6 @@ def test_mistakes_in_the_file(write: Write, text: str, expected: str) -> None:
         ("WEB_MAX_HEAD", "1", "must be at least 1024, got '1'"),
         ("WEB_PROXY", "maybe", "expected true or false, got 'maybe'"),
         ("WEB_PORT", "8000", None),
-        ("SLACK_ACME_BOT_TOKEN", "x", "this version of Trunkline has no Slack server"),
         ("OPERATIONS_PORT", "9090", "this version of Trunkline has no status page"),
     ],
 )
@@ -349,3 +357,21 @@ def test_tables_that_are_not_wanted_are_somebody_elses(write: Write) -> None:
     assert load(path, environ, {}, Unread(TABLES), []).servers == {}
     with pytest.raises(SettingsError, match="TRUNKLINE_NEDY_ADDRESS: unknown setting"):
         load(path, {"TRUNKLINE_NEDY_ADDRESS": "x"}, {}, Unread(TABLES), ["web"])
+
+
+def test_a_secret_never_stands_in_the_file_itself(write: Write, tmp_path: Path) -> None:
+    assert problem(write("[keyed]\ntoken = 'abc'")) == (
+        'trunkline.toml: [keyed] token: expected { env = "NAME" } or { file = "path" }: a secret does not stand in the '
+        "file itself"
+    )
+    path = write("[keyed]\ntoken = { file = 'token' }\nother = { env = 'OTHER' }")
+    (tmp_path / "token").write_text(" abc \n", encoding="utf-8")
+    keyed = load(str(path), {"OTHER": "def"}, {}, TABLES).servers["keyed"]
+    assert (keyed.token.value, keyed.other.value) == ("abc", "def")
+    assert "abc" not in repr(keyed)
+    (tmp_path / "token").write_text("changed", encoding="utf-8")
+    assert keyed.token.value == "changed"
+    given = {"TRUNKLINE_KEYED_TOKEN": "of the environment", "TRUNKLINE_KEYED_OTHER": ""}
+    keyed = load(None, given, {}, TABLES).servers["keyed"]
+    assert (keyed.token.value, keyed.other) == ("of the environment", None)
+    assert problem(write("[keyed]\ntoken = { env = 'BLANK' }"), {"BLANK": " "}).endswith("[keyed] token: is empty")

@@ -20,7 +20,7 @@ def test_every_server_has_the_name_it_is_found_by() -> None:
 
 
 def test_an_unknown_server_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match=r"^there is no server called 'gopher'; there are http, irc, smtp, udp$"):
+    with pytest.raises(UsageError, match=r"^there is no server called 'gopher'; there are http, irc, lmtp, slack, smtp, udp$"):
         load_server("gopher")
 
 

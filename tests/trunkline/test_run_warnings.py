@@ -35,7 +35,7 @@ def test_routes_without_a_server_and_messages_without_a_consumer(start: Start, f
     (folder / "app" / "routing.py").write_text(ROUTING, encoding="utf-8")
     program = start("run")
     port = program.port("http")
-    program.until("routes listen to email.receive, and no \\[smtp\\] is configured: nothing will come there")
+    program.until("routes listen to email.receive, and no \\[smtp\\] or \\[lmtp\\] is configured: nothing will come")
     program.until("an unescaped dot matches any character")
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as response:
         assert response.read() == b"sent"
