@@ -31,11 +31,11 @@ class Request:
         path: percent- and UTF-8-decoded path, or "*" (asterisk-form).
         query_string: raw bytes after the first `?`.
         headers: (lower-case name, value) in order; names with an underscore and `proxy` are left out.
-        http_version: "1.0" or "1.1".
-        length: bytes of the body; None where it is chunked.
+        http_version: "1.0", "1.1" or "2".
+        length: bytes of the body; None where nobody knows before its end.
         keep_alive: whether the client lets the connection stay open.
         expects_continue: whether the client waits for `100 Continue` before it sends the body.
-        upgrade: whether this asks to become a WebSocket (RFC 6455 section 4.1).
+        upgrade: whether this asks to become a WebSocket (RFC 6455 section 4.1, RFC 8441 section 4).
         scheme: "http" or "https".
         client: address and port of the other end, None on sockets without.
         server: address and port of our end, None on sockets without.

@@ -25,12 +25,11 @@ class Budget:
 
     def spend(self) -> bool:
         """Take one away; False when there is none."""
+        now = self._clock()
+        self.earn((now - self._since) * self._rate)
+        self._since = now
         if self._left < 1:
-            now = self._clock()
-            self.earn((now - self._since) * self._rate)
-            self._since = now
-            if self._left < 1:
-                return False
+            return False
         self._left -= 1
         return True
 

@@ -10,6 +10,7 @@ from h2.settings import SettingCodes, Settings
 from hyperframe.frame import SettingsFrame
 
 from .faults import ErrorCodes
+from .tables import ShortDecoder, ShortEncoder
 
 if TYPE_CHECKING:
     from ..limits import HttpLimits
@@ -62,6 +63,8 @@ def open_h2(limits: HttpLimits) -> tuple[H2Connection, bytes]:
             SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
         },
     )
+    h2.encoder = ShortEncoder()
+    h2.decoder = ShortDecoder()
     # Twice what is asked for, so that a list which is a little too long gets its 431.
     h2.decoder.max_header_list_size = 2 * limits.max_head
     h2.initiate_connection()
