@@ -315,8 +315,10 @@ def test_email_subjects(subject: str | None, answer: str) -> None:
 
 
 @pytest.mark.parametrize("change", [{"from": None}, {"from": ""}, {"auto_submitted": True}, {"bounce": {"a": 1}}])
-def test_email_does_not_answer_machines(change: dict[str, Any]) -> None:
-    assert answered(change) == []
+def test_email_does_not_answer_machines(change: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "trunkline.email"):
+        assert answered(change) == []
+    assert ["no reply to mail" in record.message for record in caplog.records] == [True]
 
 
 def test_email_with_html_and_attachments() -> None:

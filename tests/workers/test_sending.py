@@ -406,6 +406,18 @@ def test_outside_a_consumer_likewise(layer: MemoryLayer, caplog: pytest.LogCaptu
     assert received(layer, "email.send") == [mail()]
 
 
+def test_who_takes_it_need_not_be_there_where_it_is_durable(bench: MakeBench, layer: MemoryLayer) -> None:
+    """A server that restarts finds what was sent meanwhile."""
+    assert layer.is_durable("email.send") is False
+    layer._call(("agree", ({"email.send": 30.0},)))  # as a server does in its own process
+    worker = bench(route("x", lambda message: Channel("email.send").send(mail())))
+    worker.send("x")
+    worker.run()
+    assert Channel("email.send", layer=layer).send(mail()) is True
+    assert [delivery.id is not None for delivery in layer.receive_batch(["email.send"], 10)] == [True, True]
+    assert layer.dead_letters() == []
+
+
 def test_somebody_listens(bench: MakeBench, layer: MemoryLayer, caplog: pytest.LogCaptureFixture) -> None:
     layer.announce("smtp.1", {"channels": {"email.send": False}})
     worker = bench(route("x", lambda message: Channel("email.send").send(mail())))

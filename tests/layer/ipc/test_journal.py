@@ -283,3 +283,27 @@ def test_a_killed_bus_loses_nothing_durable(folder: str) -> None:
         assert again(held.ack) is True
         assert [delivery.message["n"] for delivery in layer.receive_batch(["d"], 200)] == list(range(1, 100))
     broker.end()
+
+
+def test_state_of_a_durable_channel_comes_back(place: Place) -> None:
+    place.put(1)
+    state = place.store.state
+    state.put("d:1", b"kept", 60)
+    state.put("d:2", b"deleted", 60)
+    state.put("d:3", b"short", 5)
+    state.put("other:1", b"lost", 60)
+    state.put("d", b"lost", 60)
+    state.put("d:1", b"kept, and set anew", 60)
+    state.delete("d:2")
+    place.wall.advance(10)
+    place.again()
+    found = {key: place.store.state.get(key)[0] for key in ("d:1", "d:2", "d:3", "other:1", "d")}
+    assert found == {"d:1": b"kept, and set anew", "d:2": None, "d:3": None, "other:1": None, "d": None}
+    place.store.state.delete("d:1")
+    place.again()
+    assert place.store.state.get("d:1") == (None, 0)
+    place.put(2)
+    place.store.state.put("d:4", b"", 60)
+    place.store.flush()
+    place.again()
+    assert place.store.state.get("d:4") == (None, 0)
