@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from .shapes import Person, Room, Said, Shape
@@ -127,12 +126,8 @@ def find_element(blocks: Any, action_id: str) -> Shape | None:
     return None
 
 
-def new_view(
-    state: SlackState, content: Any, user: str, *, external_id: str = "", previous: Shape | None = None
-) -> Shape:
+def new_view(state: SlackState, content: Shape, user: str, *, previous: Shape | None = None) -> Shape:
     """Return a view as Slack keeps it."""
-    if isinstance(content, str):
-        content = json.loads(content)
     view_id = previous["id"] if previous is not None else state.new_id("V")
     return {
         "id": view_id,
@@ -151,7 +146,7 @@ def new_view(
         "previous_view_id": None,
         "root_view_id": view_id,
         "app_id": state.app_id,
-        "external_id": external_id,
+        "external_id": "",
         "app_installed_team_id": state.team_id,
         "bot_id": state.bot.bot_id,
         "user": user,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from .arguments import Arguments, Failure
@@ -9,6 +10,7 @@ from .chat import compose
 from .delivery import Delivery
 from .interactions import new_view
 from .shapes import Said, Shape
+from .views import view_of
 from .workspace import SlackWorkspace
 
 
@@ -31,6 +33,7 @@ def respond(workspace: SlackWorkspace, key: str, given: Any) -> tuple[int, str]:
     try:
         if way.said is not None and arguments.flag("delete_original"):
             workspace.delete(way.said)
+            way.said = None
         elif way.said is not None and arguments.flag("replace_original"):
             blocks = arguments.structure("blocks")
             workspace.edit(way.said, arguments.text("text", ""), blocks=blocks)
@@ -44,13 +47,12 @@ def respond(workspace: SlackWorkspace, key: str, given: Any) -> tuple[int, str]:
 def answered(workspace: SlackWorkspace, delivery: Delivery) -> None:
     """Do what an app's acknowledgement asks: say something, or change the view that was filled in."""
     answer = delivery.answer
-    if delivery.kind == "slash_commands" and answer:
-        given = answer if isinstance(answer, dict) else {"text": str(answer)}
-        room, user = delivery.payload["channel_id"], delivery.payload["user_id"]
-        if given.get("text") or given.get("blocks"):
-            _say(workspace, room, user, Arguments(given))
-    elif delivery.payload.get("type") == "view_submission":
-        _change_view(workspace, delivery.payload["view"], answer if isinstance(answer, dict) else {})
+    with suppress(Failure):  # what makes no sense is not done
+        if delivery.kind == "slash_commands":
+            given = answer if isinstance(answer, dict) else {"text": answer if isinstance(answer, str) else ""}
+            _say(workspace, delivery.payload["channel_id"], delivery.payload["user_id"], Arguments(given))
+        elif delivery.payload.get("type") == "view_submission":
+            _change_view(workspace, delivery.payload["view"], Arguments(answer if isinstance(answer, dict) else {}))
 
 
 def _say(workspace: SlackWorkspace, room: str, user: str, arguments: Arguments) -> Said:
@@ -65,12 +67,13 @@ def _say(workspace: SlackWorkspace, room: str, user: str, arguments: Arguments) 
     return said
 
 
-def _change_view(workspace: SlackWorkspace, view: Shape, answer: Shape) -> None:
-    action = answer.get("response_action")
-    if action == "errors":
-        return
-    if action in ("update", "push"):
-        previous = view if action == "update" else None
-        workspace.show(new_view(workspace.state, answer["view"], workspace.bot.id, previous=previous))
-    else:
-        workspace.views.pop(view["id"], None)
+def _change_view(workspace: SlackWorkspace, view: Shape, answer: Arguments) -> None:
+    match answer.text("response_action", ""):
+        case "update":
+            workspace.show(new_view(workspace.state, view_of(answer), workspace.bot.id, previous=view))
+        case "push":
+            workspace.show(new_view(workspace.state, view_of(answer), workspace.bot.id))
+        case "clear":
+            workspace.views.clear()
+        case "":
+            workspace.views.pop(view["id"], None)

@@ -10,7 +10,12 @@ from .shapes import Shape
 from .workspace import SlackWorkspace
 
 
-def _content(arguments: Arguments) -> Shape:
+def view_of(arguments: Arguments) -> Shape:
+    """Return the view that a call or an answer gives.
+
+    Raises:
+        Failure: It is none.
+    """
     content = arguments.structure("view")
     if not isinstance(content, dict):
         raise Failure("invalid_arguments")
@@ -31,7 +36,7 @@ def _taken_trigger(workspace: SlackWorkspace, arguments: Arguments) -> None:
 
 def _open(workspace: SlackWorkspace, arguments: Arguments) -> Shape:
     _taken_trigger(workspace, arguments)
-    return {"view": workspace.show(new_view(workspace.state, _content(arguments), workspace.bot.id))}
+    return {"view": workspace.show(new_view(workspace.state, view_of(arguments), workspace.bot.id))}
 
 
 def _push(workspace: SlackWorkspace, arguments: Arguments) -> Shape:
@@ -48,7 +53,7 @@ def _update(workspace: SlackWorkspace, arguments: Arguments) -> Shape:
     expected = arguments.text("hash", "")
     if expected and expected != found[0]["hash"]:
         raise Failure("hash_conflict")
-    view = new_view(workspace.state, _content(arguments), workspace.bot.id, previous=found[0])
+    view = new_view(workspace.state, view_of(arguments), workspace.bot.id, previous=found[0])
     return {"view": workspace.show(view)}
 
 
@@ -56,7 +61,7 @@ def _publish(workspace: SlackWorkspace, arguments: Arguments) -> Shape:
     user = arguments.text("user_id")
     if user not in workspace.state.people:
         raise Failure("user_not_found")
-    content = {"type": "home", **_content(arguments)}
+    content = {"type": "home", **view_of(arguments)}
     view = new_view(workspace.state, content, workspace.bot.id, previous=workspace.published.get(user))
     workspace.published[user] = view
     return {"view": workspace.show(view)}
