@@ -8,9 +8,8 @@ were pipelined (RFC 2920) are asked all at once and answered in their order; any
 However much was pipelined, only so many replies are made before they are taken: then `Session.is_behind`, and
 `Session.go_on` reads on. What the commands do stands in `commands.py`.
 
-What keeps mail from being smuggled in: only CR LF ends a command, and a line with a bare CR or LF in it is refused
-as a whole, up to its CR LF; `data.py` does the same for mails. After STARTTLS everything that was read in plain text
-is thrown away (RFC 3207 section 4.2).
+What keeps mail from being smuggled in stands in `lines.py` for commands and in `data.py` for mails. After STARTTLS
+everything that was read in plain text is thrown away (RFC 3207 section 4.2).
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from .content import Content, Room
 from .data import Incoming, Reader
 from .envelope import Limits
 from .events import Closed, Event, LoginAsked, Mail, MailReceived, Recipient, RecipientAsked, TlsWanted
+from .lines import Fault, Lines
 from .replies import Reply
 from .sasl import MAX_RESPONSE
 
@@ -33,6 +33,9 @@ MAX_REPLIES = 256  # that wait to be sent, or for an answer
 MAX_LOGINS = 3  # that fail, before the session is ended
 _PATIENCE = 8  # times the largest mail, of what is thrown away before the session is ended
 _SENSELESS = frozenset((500, 501, 502, 503, 504, 538, 555))  # what is said to commands that make no sense
+
+_FAULTS = {Fault.BARE: replies.BARE_IN_COMMAND, Fault.TOO_LONG: replies.COMMAND_TOO_LONG}
+_FAULTS_OF_RESPONSES = {Fault.BARE: replies.BARE_IN_COMMAND, Fault.TOO_LONG: replies.AUTH_TOO_LONG}
 
 
 class Session:
@@ -100,11 +103,7 @@ class Session:
         self._ending: Reply | None = None  # said after the open mail
         self._errors = 0
         self._failed_logins = 0
-        self._buffer = b""
-        self._position = 0
-        self._line_refused = False  # what is read now is refused, up to a CR LF
-        self._line_answered = False  # and had its reply already, up to a bare LF
-        self._discarded = 0
+        self._lines = Lines()
         self._stopped = False  # reading, for there were too many replies
         self._unsaid: deque[bytes | Recipient] = deque()  # from the first recipient on that has no reply yet
         self._out: list[bytes] = []
@@ -145,7 +144,7 @@ class Session:
     @property
     def is_full(self) -> bool:
         """Whether so much was received ahead of answers that reading should pause."""
-        return len(self._buffer) > MAX_BUFFERED
+        return len(self._lines) > MAX_BUFFERED
 
     # What comes in
 
@@ -157,7 +156,7 @@ class Session:
         """Take bytes from the client."""
         if self.closed or self._awaits_tls:  # what came in plain text after STARTTLS is not to be believed
             return
-        self._buffer = self._buffer + data if self._buffer else data
+        self._lines.add(data)
         self._advance()
 
     def go_on(self) -> None:
@@ -229,15 +228,13 @@ class Session:
 
     def _advance(self) -> None:
         self._stopped = False
-        while not self.closed and self._position < len(self._buffer) and not self._awaits_answer:
+        while not self.closed and self._lines and not self._awaits_answer:
             if not self._has_room:
                 self._stopped = True
                 break
             if not (self._read_line() if self._reader is None else self._read_data(self._reader)):
                 break
-        if self._position:
-            self._buffer = self._buffer[self._position :]
-            self._position = 0
+        self._lines.forget_read()
 
     @property
     def _awaits_answer(self) -> bool:
@@ -248,71 +245,37 @@ class Session:
         return len(self._out) + len(self._unsaid) < MAX_REPLIES
 
     def _read_data(self, reader: Reader) -> bool:
-        block = self._buffer[self._position :] if self._position else self._buffer
+        block = self._lines.take_all()
         rest = reader.feed(block)
-        self._buffer, self._position = rest or b"", 0
-        self.data_size += len(block) - len(self._buffer)
+        self._lines.add(rest or b"")
+        self.data_size += len(block) - len(self._lines)
         if rest is None:
-            if reader.discarded > _PATIENCE * self.limits.max_size:
-                self.close(replies.TOO_MUCH_DATA)
+            self._lose_patience(reader.discarded)
             return False
         self._reader = None
         self._when_read()
         return True
 
     def _read_line(self) -> bool:
-        """Read one line, or as much of it as is there; return whether there may be more to read."""
-        start = self._position
-        end = self._buffer.find(b"\n", start)
-        if end < 0:
-            self._read_unfinished(start)
+        """Read one line; return whether there may be more to read."""
+        line = self._lines.next(MAX_COMMAND if self._expected is None else MAX_RESPONSE)
+        if line is None:
+            self._lose_patience(self._lines.discarded)
             return False
-        is_whole = end > start and self._buffer[end - 1] == 0x0D
-        line = self._buffer[start : end - 1 if is_whole else end]
-        if not is_whole:
-            # The client may think that its command ended here: it hears of every one.
-            if not self._line_answered:
-                self._refuse_line(replies.BARE_IN_COMMAND)
-            self._line_refused, self._line_answered = True, False
-        elif self._line_refused:
-            self._line_refused = self._line_answered = False
-            self._discarded = 0
-        elif b"\r" in line:
-            self._refuse_line(replies.BARE_IN_COMMAND)
-        elif len(line) > self._max_line:
-            self._refuse_line(self._too_long)
+        if isinstance(line, Fault):
+            self.say(_FAULTS[line] if self._expected is None else _FAULTS_OF_RESPONSES[line])
+            self._expected = None
         elif self._unsaid and line[:5].upper() != b"RCPT ":
+            self._lines.give_back()
             return False
         else:
             self.commands += 1
             self._take_line(line)
-        if not self._awaits_tls:
-            self._position = end + 1
         return True
 
-    def _read_unfinished(self, start: int) -> None:
-        """Bound the memory of a line whose end has not come, and the patience with it."""
-        if not self._line_refused:
-            if len(self._buffer) - start <= self._max_line + 1:
-                return
-            self._line_refused = self._line_answered = True
-            self._refuse_line(self._too_long)
-        self._position = len(self._buffer) - self._buffer.endswith(b"\r")
-        self._discarded += self._position - start
-        if self._discarded > _PATIENCE * self.limits.max_size:
+    def _lose_patience(self, discarded: int) -> None:
+        if discarded > _PATIENCE * self.limits.max_size:
             self.close(replies.TOO_MUCH_DATA)
-
-    @property
-    def _max_line(self) -> int:
-        return MAX_COMMAND if self._expected is None else MAX_RESPONSE
-
-    @property
-    def _too_long(self) -> Reply:
-        return replies.COMMAND_TOO_LONG if self._expected is None else replies.AUTH_TOO_LONG
-
-    def _refuse_line(self, reply: Reply) -> None:
-        self._expected = None
-        self.say(reply)
 
     def _take_line(self, line: bytes) -> None:
         if self._ending is not None and self.mail is None:
@@ -386,7 +349,7 @@ class Session:
     def await_tls(self, wish: TlsWanted) -> None:
         """Have TLS started, and throw away what was read in plain text."""
         self._awaits_tls = True
-        self._buffer, self._position = b"", 0
+        self._lines.clear()
         self._events.append(wish)
 
     # The open mail
@@ -479,5 +442,5 @@ class Session:
             self.closed = True
             self.forget_mail()
             self._awaits_login = False
-            self._buffer, self._position = b"", 0
+            self._lines.clear()
             self._events.append(Closed())

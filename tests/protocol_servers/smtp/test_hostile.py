@@ -60,7 +60,7 @@ def normal_mail(home: Any, count: int = 3) -> None:
         # A mail hidden in a mail, by whatever somebody else may take for its end.
         *[
             (OPEN + b"DATA\r\nhi" + end + HIDDEN, "550 5.6.0")
-            for end in (b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\r\n", b"\r\n.\r", b"\n\n.\r\n", b"\r\r\n.\r\r\n")
+            for end in (b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\r\n", b"\r\n.\r", b"\n\n.\r\n", b"\r\r\n.\r")
         ],
         # The same by BDAT, whose size leaves no doubt.
         (OPEN + b"BDAT 30 LAST\r\nhi\r\n.\r\nMAIL FROM:<a@b.example>QUIT\r\n", "221 2.0.0"),
