@@ -88,6 +88,7 @@ class Http2Connection(Turns):
         "_head_since",
         "_heard",
         "_left_before",
+        "_passed",
         "_phase",
         "_pinged",
         "_scheme",
@@ -121,6 +122,7 @@ class Http2Connection(Turns):
         self._client_is_leaving = False
         self._heard = self.handler.clock()
         self._head_since: float | None = self._heard
+        self._passed = 0  # what of the engine's when the head began
         self._pinged: float | None = None
 
     @property
@@ -220,8 +222,9 @@ class Http2Connection(Turns):
             if self._head_since is not None:
                 self._head_since = None
                 self.handler.timers.set(self, self._rest)
-        elif self._head_since is None:
+        elif self._head_since is None or self._passed != self.engine.passed:
             self._head_since = self._heard
+            self._passed = self.engine.passed
             self.handler.timers.set(self, self.handler.limits.head_timeout)
 
     def _on_request(self, event: RequestReceived) -> None:
@@ -243,6 +246,8 @@ class Http2Connection(Turns):
         request.client = self._client
         request.server = self._server
         request.scheme = self._scheme
+        if not self._flows:
+            handler.timers.set(self, KEEP_ALIVE)
         if request.upgrade:
             tunnel = self._flows[stream_id] = Tunnel(self, stream_id)
             upgraded = handler.upgrade(request, tunnel)
@@ -253,8 +258,6 @@ class Http2Connection(Turns):
             else:
                 upgraded.connection_lost()  # it has refused the handshake, and all that was to be said is out
             return
-        if not self._flows:
-            handler.timers.set(self, KEEP_ALIVE)
         stream = self._flows[stream_id] = Http2Stream(self, stream_id)
         stream.ended = ended
         stream.begin(request)

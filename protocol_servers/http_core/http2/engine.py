@@ -65,6 +65,7 @@ class Engine:
         clock: a monotonic clock in seconds.
 
     Attributes:
+        passed: how many frames, and heads of several, were read to their end.
         started: the client's first SETTINGS were read.
     """
 
@@ -81,6 +82,7 @@ class Engine:
         "_reset",
         "_resets",
         "_updates",
+        "passed",
         "started",
     )
 
@@ -96,6 +98,7 @@ class Engine:
         self._resets = Budget(RESETS, RESETS_A_SECOND, clock)
         self._updates = Budget(UPDATES, UPDATES_A_SECOND, clock)
         self._control = Budget(CONTROL, CONTROL_A_SECOND, clock)
+        self.passed = 0
         self.started = False
         self._h2, greeting = open_h2(limits)
         self._out.append(greeting)
@@ -144,6 +147,8 @@ class Engine:
             return None
         self._at = end
         frame = buffer[at:end]
+        if not self._block or flags & _END_HEADERS:
+            self.passed += 1
         if kind == _DATA:
             return self._data(frame, flags, stream_id)
         if kind in (_HEADERS, _CONTINUATION):

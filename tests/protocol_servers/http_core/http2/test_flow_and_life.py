@@ -304,6 +304,27 @@ def test_heads_that_come_in_time_may_be_many(peer_with: Any) -> None:
         assert content(peer.ask(head[10:]), number) == b"hello"
 
 
+def test_there_may_always_be_the_beginning_of_another_head(peer_with: Any) -> None:
+    peer = peer_with(head_timeout=5)
+    rest = b""
+    for number in range(1, 41, 2):
+        head = peer.headers(number)
+        assert not [got for got in peer.ask(rest + head[:10]) if got.kind == GOAWAY]
+        peer.advance(3)
+        rest = head[10:]
+    assert content(peer.ask(rest), 39) == b"hello"
+
+
+def test_a_head_may_not_grow_for_ever(peer_with: Any) -> None:
+    peer = peer_with(head_timeout=5)
+    peer.send(peer.headers(1, flags=0))
+    frames: list[Any] = []
+    for _ in range(3):
+        peer.advance(2)
+        frames += peer.ask(frame(CONTINUATION, 1, b"\x00\x01x\x01y"))
+    assert [got.code for got in frames if got.kind == GOAWAY] == [PROTOCOL_ERROR]
+
+
 def test_an_idle_connection_is_closed_in_two_steps(peer_with: Any) -> None:
     peer = peer_with(idle_timeout=20)
     peer.advance(15)
