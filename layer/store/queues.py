@@ -155,18 +155,20 @@ class Queues:
         refused: list[int] = []
         if queue.used + len(elements) <= capacity and (max_bytes is None or queue.size + size <= max_bytes):
             queue.append_all(elements, size)
+            if queue.single:
+                queue.life, queue.deadline = expiry, deadline
         else:
             for index, element in enumerate(elements):
                 if self._make_room(queue, len(element[4]), capacity, max_bytes, now):
                     queue.append(element)
+                    if queue.single:  # at once, so that nothing of this is taken for expired
+                        queue.life, queue.deadline = expiry, deadline
                 else:
                     refused.append(index)
         put = len(elements) - len(refused)
         queue.sent.count += put
         queue.full.count += len(refused)
         if put:
-            if queue.single:
-                queue.life, queue.deadline = expiry, deadline
             self.balance += put * queue.weight
             if name in self._watched:
                 self._notify(name)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trunkline.layer import ChannelFull
@@ -107,7 +107,7 @@ def elements_of(found: tuple[str, float, list[Any]] | None) -> Any:
     return found and (*found[:2], [(*element[:5], element[5] and element[5][1:]) for element in found[2]])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS)
 def test_together_or_one_by_one_is_the_same(steps: list[tuple[Any, ...]]) -> None:
     alone, joined = Side(), Side()
@@ -117,7 +117,7 @@ def test_together_or_one_by_one_is_the_same(steps: list[tuple[Any, ...]]) -> Non
     assert alone.seen() == joined.seen()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS, st.sampled_from([1, 2, 1000]))
 def test_taking_together_or_one_by_one_is_the_same(steps: list[tuple[Any, ...]], least: int) -> None:
     """What is looked at together is bounded; beyond that each is looked at by itself."""
@@ -138,6 +138,14 @@ def test_a_queue_that_is_full_says_how_many_wait_there_and_which_were_refused() 
     assert side.queues.put_many("plain", 60.0, 3, None, ("", b"3", "", b"4", "", b"5")) == (3, [1, 2])
     assert side.queues.peek("plain", 9) == [b"1", b"2", b"3"]
     assert side.queues.channel_statistics("plain")["channel_full_count"] == 2
+
+
+def test_a_single_reader_channel_that_had_expired_lives_from_the_first_that_is_put() -> None:
+    side = Side()
+    side.queues.put_many("body?1", 5.0, 1, None, ("", b"old"))
+    side.clock.advance(6)
+    assert side.queues.put_many("body?1", 5.0, 1, None, ("", b"1", "", b"2")) == (1, [1])
+    assert side.queues.peek("body?1", 9) == [b"1"]
 
 
 def test_a_smaller_one_behind_one_that_is_too_large_is_put() -> None:
