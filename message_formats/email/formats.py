@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from ..format import Format, Message
 from ..kinds import Characters, Range
@@ -73,6 +73,31 @@ ReceivedAttachment = TypedDict(
 )
 ReceivedAttachment.__doc__ = "An attachment of a mail that came in."
 
+class BouncedRecipient(TypedDict):
+    """What a delivery report says of one recipient."""
+
+    address: Annotated[str, "Whom it was for, as the reporting server knows it."]
+    action: Annotated[
+        Literal["failed", "delayed", "delivered", "relayed", "expanded"], "What became of the mail, so far or for good."
+    ]
+    status: Annotated[str, 'The status code (RFC 3463), such as "5.1.1".']
+    text: Annotated[str, "What the recipient's server said."]
+    code: NotRequired[Annotated[int, "The SMTP reply code in it."]]
+    original: NotRequired[Annotated[str, "The address that the sender wrote, where it is another one."]]
+
+
+class Bounce(TypedDict):
+    """A delivery report (RFC 3464), also one that its server wrote in a manner of its own."""
+
+    recipients: Annotated[list[BouncedRecipient], "What became of the mail for each."]
+    reporting_mta: NotRequired[Annotated[str, "The server that reports."]]
+    envelope_id: NotRequired[Annotated[str, "The name that the sender gave to the transaction (ENVID)."]]
+    message_id: NotRequired[Annotated[str, "The Message-ID of the mail that it is about, with its angle brackets."]]
+    headers: NotRequired[
+        Annotated[dict[str, str], "The header of that mail, as far as it came back: names in lower case."]
+    ]
+
+
 EmailReceive = TypedDict(
     "EmailReceive",
     {
@@ -106,7 +131,7 @@ EmailReceive = TypedDict(
                 bool, Default(False), "A machine sent it: a bounce, an out-of-office note, a list. Never answered."
             ]
         ],
-        "bounce": NotRequired[Annotated[dict[str, Any], "The delivery report, parsed (RFC 3464)."]],
+        "bounce": NotRequired[Annotated[Bounce, "The delivery report, where the mail is one."]],
         "defects": NotRequired[Annotated[list[str], Default([]), "What was wrong with the mail."]],
     },
 )
@@ -128,7 +153,7 @@ EmailSend = TypedDict(
     {
         "id": NotRequired[Annotated[str, "A name for the mail, which `email.delivered` and `email.failed` repeat."]],
         "to": Annotated[list[Line], "The recipients; with `raw`, those of the envelope."],
-        "from": Annotated[Line, "The sender."],
+        "from": Annotated[Line, 'The sender; "" with `raw`: the null sender, which bounces have.'],
         "subject": NotRequired[Annotated[Line, Default(""), "The subject."]],
         "text": NotRequired[Annotated[str, "The plain text."]],
         "html": NotRequired[Annotated[str, "The HTML."]],

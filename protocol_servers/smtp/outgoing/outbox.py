@@ -97,7 +97,8 @@ class Outbox:
             LayerUnavailable: The layer is away.
         """
         if not self._layer.ask_durable(CHANNEL):
-            raise UsageError(f"relay: {CHANNEL} has to be durable, and in this layer it is said that it is not")
+            why = f"{CHANNEL} has to be durable, and in this layer it is said that it is not"
+            raise UsageError(f"[{self._server.name}] relay: {why}")
         self._taker = DurableTaker(self._layer, CHANNEL, loop=self._loop, taken=self._taken, look=self._look)
         self._taker.start()
         self._announce()
@@ -114,6 +115,8 @@ class Outbox:
         """
         self._stopping = True
         self._taker.want(0)
+        if self._announcing is not None:
+            self._announcing.cancel()
         until = self._loop.time() + grace
         for task, mail in self._slots.items():
             if mail is None or task in self._dialling:
@@ -128,9 +131,8 @@ class Outbox:
             await asyncio.wait(busy)
         for mail in list(self._mails.values()):
             self._give_back(mail, 0.0)
-        for timer in (self._announcing, self._keeping):
-            if timer is not None:
-                timer.cancel()
+        if self._keeping is not None:
+            self._keeping.cancel()
         settled = await self._taker.stop(max(0.1, until - self._loop.time()))
         self._composer.shutdown(wait=False, cancel_futures=True)
         return in_time and settled
