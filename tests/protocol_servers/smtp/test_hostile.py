@@ -133,6 +133,15 @@ def test_when_the_disk_is_used_up_mail_is_for_later(house: Any) -> None:
         assert other.sendmail("a@b", ["c@d"], body) == {}
 
 
+def test_a_mail_whose_parts_find_no_room_is_for_later(house: Any) -> None:
+    home = house(max_spool=1024 * 1024)
+    encoded = b"Content-Transfer-Encoding: base64\r\n\r\n" + (b"A" * 76 + b"\r\n") * 9000
+    with home.smtp() as client, pytest.raises(smtplib.SMTPDataError) as caught:
+        client.sendmail("a@b", ["c@d"], b"Content-Type: application/x\r\n" + encoded)
+    assert (caught.value.smtp_code, caught.value.smtp_error[:5]) == (451, b"4.3.1")
+    assert (home.server.room.memory, home.server.room.disk, home.mails) == (0, 0, [])
+
+
 BOMBS = {
     "headers": b"X: y\r\n" * 200_000 + b"\r\nhi",
     "one header": b"X: " + (b"y" * 900 + b"\r\n ") * 2000 + b"\r\n\r\nhi",
