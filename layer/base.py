@@ -10,7 +10,7 @@ import secrets
 import threading
 from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
@@ -18,21 +18,21 @@ from . import blobs, names
 from .batch import Batch
 from .calls import Call, Calls
 from .delivery import Delivery
-from .errors import ChannelFull, LayerError, LayerUnavailable, MessageTooLarge
+from .durable import DurableChannels
+from .errors import ChannelFull, LayerError, MessageTooLarge
 from .inbox import Callbacks, Inbox, InboxItem
 from .membership import Membership
-from .options import VISIBILITY, Options
+from .options import Options
 from .packing import unpack
 from .reader import Reader
 
 BLOCK = 5.0  # seconds a blocking receive waits at most
-_PAGE = 20  # messages of a durable channel that are looked at together
 UNREADABLE_PAUSE = 5.0  # seconds until somebody with other keys may try to read a durable message
 
 log = logging.getLogger("trunkline.layer")
 
 
-class Layer(ABC):
+class Layer(DurableChannels, ABC):
     """A channel layer, with the names of ASGI 1.x. All methods are plain calls, safe from any thread.
 
     Attributes:
@@ -87,52 +87,6 @@ class Layer(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close this layer object: blocked receives and later calls raise LayerUnavailable."""
-
-    def agree(self) -> None:
-        """Tell the others who use this layer which channels are durable, and learn what they told.
-
-        It is done once, before it first matters; a command does it when it starts.
-
-        Raises:
-            LayerError: Others say otherwise of the same channels.
-            LayerUnavailable: The layer is out of reach.
-        """
-        limits = self._calls.limits
-        if limits.settle is None:
-            return
-        try:
-            limits.adopt(self._call(("agree", (self.options.durable_patterns,))))
-        except LayerUnavailable as error:
-            raise LayerUnavailable(str(error)) from None  # what it was asked for is not in doubt: it was not sent yet
-
-    def is_durable(self, channel: str, *, anew: bool = False) -> bool:
-        """Tell whether what is sent to a channel stays until a consumer has returned, whoever listens now.
-
-        Args:
-            anew: Where it is not known to be, ask the others once more, who may have said so since.
-
-        Raises:
-            TypeError: The name breaks the rules.
-            LayerUnavailable: Nobody could be asked which channels are durable.
-        """
-        limits = self._calls.limits
-        if anew and not limits.find(channel)[0].visibility:
-            limits.adopt(self._call(("agree", (self.options.durable_patterns,))))
-        return limits.find(channel)[0].visibility > 0
-
-    def ask_durable(self, channel: str) -> bool:
-        """Have a channel be durable for all who use the layer, unless somebody said whether it is.
-
-        Returns:
-            Whether it is.
-
-        Raises:
-            LayerUnavailable: The layer is out of reach.
-        """
-        limits = self._calls.limits
-        if not self.is_durable(channel, anew=True) and limits.durability(channel) is None:
-            limits.adopt(self._call(("agree", (self.options.durable_patterns | {channel: VISIBILITY},))))
-        return bool(limits.durability(channel))
 
     # sending
 
@@ -309,36 +263,6 @@ class Layer(ABC):
     def purge(self, channel: str) -> int:
         """Drop all messages of a channel, delayed ones too; return how many there were."""
         return int(self._call(("purge", (self._calls.queue(channel),))))
-
-    def kept(self, channel: str) -> Iterator[dict[str, Any]]:
-        """Return all that a durable channel holds, leaving it there; of another channel nothing.
-
-        Yields:
-            Dicts of id; message; tries, how often it was delivered; age, seconds since it was sent; state, "waiting",
-            "taken" or "later"; and wait, seconds until it can be taken, or is taken for lost.
-        """
-        queue, after = self._calls.queue(channel), ""
-        while True:
-            page = self._call(("kept", (queue, after, _PAGE)))
-            for id, body, tries, age, state, wait in page:
-                after = id
-                with suppress(ValueError):  # what no key opens
-                    message = self._calls.open(body)
-                    yield {"id": id, "message": message, "tries": tries, "age": age, "state": state, "wait": wait}
-            if not page:
-                return
-
-    def hasten(self, channel: str, id: str) -> bool:
-        """Have a message of a durable channel that is delivered later, be delivered now.
-
-        Returns:
-            False if there is none of this id, or it does not wait for its time.
-        """
-        return bool(self._call(("hasten", (self._calls.queue(channel), *self._calls.dead_letter_of(id)[1]))))
-
-    def discard(self, channel: str, id: str) -> bool:
-        """Drop a message of a durable channel, whoever has it; False if there is none of this id."""
-        return bool(self._call(("discard", (self._calls.queue(channel), *self._calls.dead_letter_of(id)[1]))))
 
     def _opened(self, deliveries: list[Delivery]) -> list[Delivery]:
         """Decrypt what was taken. What no key opens is dropped, or left to others where the channel is durable."""

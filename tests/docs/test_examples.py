@@ -90,17 +90,6 @@ def test_send_mail_page_does_what_it_says(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out == "report-May reached ann@example.com\n"
 
 
-def test_send_mail_page_does_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
-    client = Client(namespace_of(ROOT / "docs/how-to/send-mail.md")["routing"])
-    code, _, [reply] = client.email("support@example.com", "help", sender="bob@example.net")
-    assert (code, reply["to"], reply["from"]) == (250, ["bob@example.net"], "support@example.com")
-    client.layer.send("reports.due", {"month": "May"})
-    result = {"id": "report-May", "address": "ann@example.com", "code": 250, "text": "ok", "permanent": True}
-    client.layer.send("email.delivered", result)
-    client.settle()
-    assert capsys.readouterr().out == "report-May reached ann@example.com\n"
-
-
 def test_websocket_page_does_what_it_says() -> None:
     client = Client(namespace_of(ROOT / "docs/how-to/websocket.md")["routing"])
     guests = [client.websocket("/chat", headers=[(b"cookie", b"session=1")]) for _ in range(2)]
