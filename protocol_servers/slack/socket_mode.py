@@ -177,7 +177,6 @@ class SocketMode:
 
     Attributes:
         problem: What a person has to do something about; None where all is well.
-        connected: Whether there is a connection that said hello and was not told to leave.
         closing: Nothing more is taken.
         room: For envelopes that are being taken.
     """
@@ -202,7 +201,6 @@ class SocketMode:
         self.log = log
         self.pace = pace or Pace()
         self.problem: str | None = None
-        self.connected = False
         self.closing = False
         self.room = asyncio.Semaphore(self.pace.most_open)
         self._new_address = new_address
@@ -254,9 +252,7 @@ class SocketMode:
                 self._retiring.add(task)
                 task.add_done_callback(self._retiring.discard)
             old = link
-            self.connected = True
             await link.over.wait()
-            self.connected = False
             self._ended(link)
             await asyncio.sleep(self._backoff.next())
 

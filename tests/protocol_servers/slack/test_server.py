@@ -15,7 +15,8 @@ from trunkline.message_formats import validate
 from trunkline.operations.errors import StartError
 from trunkline.operations.secret import Secret
 from trunkline.protocol_servers.slack import server as server_module
-from trunkline.protocol_servers.testing.slack import SlackService, SlackWorkspace
+from trunkline.protocol_servers.testing import ReactorThread
+from trunkline.protocol_servers.testing.slack import Delivery, SlackService, SlackWorkspace
 
 Start = Callable[..., Any]
 Listen = Callable[..., None]
@@ -433,6 +434,46 @@ def test_a_slack_that_does_not_know_who_we_are_tells_it_by_its_events(
     workspace.say("ann", "#dev", "<@" + workspace.bot.id + "> hello")
     [message] = take(memory_layer, "chat.message")
     assert (message["text"], message["mention"]) == ("hello", True)
+
+
+def test_what_no_app_should_be_told_is_acknowledged_and_dropped(
+    start_slack: Start,
+    workspace: SlackWorkspace,
+    memory_layer: MemoryLayer,
+    listen: Listen,
+    take: Take,
+    eventually: Eventually,
+) -> None:
+    """Another workspace's events, and envelopes of a kind that nobody knows: they would come again for ever."""
+    listen(memory_layer, "slack.event")
+    running = start_slack(memory_layer)
+    others = [{"team_id": "T0OTHER", "user_id": "U0", "is_bot": True}]
+    payload = {"team_id": "T0OTHER", "event_id": "Ev1", "event": {"type": "x"}, "authorizations": others}
+    foreign = workspace.post(Delivery("events_api", "Ev1", payload))
+    unknown = workspace.post(Delivery("unheard_of", "x", {"type": "x"}))  # type: ignore[arg-type]
+    eventually(lambda: foreign.acknowledged and unknown.acknowledged)
+    assert (running.stats["foreign_events"], running.stats["unfit_frames"]) == (1, 1)
+    workspace.event({"type": "ours", "event_ts": "1.1"})
+    assert [each["event_type"] for each in take(memory_layer, "slack.event")] == ["ours"]
+
+
+def test_while_the_layer_is_away_slack_keeps_what_it_tells(
+    start_slack: Start,
+    workspace: SlackWorkspace,
+    memory_layer: MemoryLayer,
+    reactor_thread: ReactorThread,
+    take: Take,
+    eventually: Eventually,
+) -> None:
+    """Nobody can know who listens; and what is said then is not dropped for that."""
+    running = start_slack(memory_layer)
+    assert not reactor_thread.run(running.server.wanted, "chat.message")
+    reactor_thread.run(running.server._layer_down, "out of reach")
+    assert reactor_thread.run(running.server.wanted, "chat.message")
+    workspace.say("ann", "#dev", "hello")
+    assert [each["text"] for each in take(memory_layer, "chat.message")] == ["hello"]
+    reactor_thread.run(running.server._layer_up)
+    assert not reactor_thread.run(running.server.wanted, "chat.message")
 
 
 def test_a_port_that_is_taken_is_one_clear_line(
