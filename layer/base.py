@@ -389,13 +389,18 @@ class Layer(DurableChannels, ABC):
         """
         return str(self._call(self._calls.dead_letter(channel, message, reason, traceback, tries)))
 
-    def dead_letters(self) -> list[dict[str, Any]]:
+    def dead_letters(self, newest: int | None = None) -> list[dict[str, Any]]:
         """Return the dead letters, oldest first.
+
+        Args:
+            newest: Only so many, the newest; None: all.
 
         Returns:
             Dicts of id, channel, message, reason, traceback, tries and time (Unix seconds).
         """
-        return [self._letter(fields) for fields in self._call(("dead_letters", ()))]
+        found = self._call(("dead_letters", () if newest is None else (newest,)))
+        # Of several servers, each tells so many.
+        return [self._letter(fields) for fields in (found if newest is None else found[-newest:] if newest else [])]
 
     def dead_letter_of(self, id: str) -> dict[str, Any] | None:
         """Return one dead letter as `dead_letters` does; None if there is none of this id."""
@@ -431,7 +436,7 @@ class Layer(DurableChannels, ABC):
     def global_statistics(self) -> dict[str, Any]:
         """Return messages_count, messages_pending, messages_max_age, channel_full_count and rates, of all channels.
 
-        Beside them stand what was dropped, blobs_count and blobs_bytes.
+        Beside them stand what was dropped, dead_letters_count, blobs_count and blobs_bytes.
         """
         return dict(self._call(("statistics", ())))
 

@@ -180,7 +180,7 @@ _FORMS: dict[str, _Form] = {
         _STR, _STR, _BYTES, _STR, _STR, _INT, _TUPLE,
         required=6, looks={3: _any_text, 4: _any_text, 6: _blobs}, stores=True,
     ),
-    "dead_letters": _Form(),
+    "dead_letters": _Form(_INT, required=0, looks={0: _counted}),
     "dead_letter_of": _Form(_STR),
     "dead_letter_drop": _Form(_STR, _BOOL, required=1),
     "append_blob": _Form(

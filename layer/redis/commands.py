@@ -339,7 +339,8 @@ class Commands:
         return self._script("dead_letter", self._of_letters(), id, packed, " ".join(args[6])), lambda reply: id
 
     def _dead_letters(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
-        return ("EVALSHA", SHA["dead_letters"], 2, self.keys.dead, self.keys.letters, AGE, ""), outcomes.letters
+        command = ("EVALSHA", SHA["dead_letters"], 2, self.keys.dead, self.keys.letters, AGE, "", *args)
+        return command, outcomes.letters
 
     def _dead_letter_of(self, args: tuple[Any, ...]) -> tuple[Command, _Decode]:
         command = ("EVALSHA", SHA["dead_letters"], 2, self.keys.dead, self.keys.letters, AGE, _utf8(args[0]))

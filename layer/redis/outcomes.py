@@ -13,7 +13,7 @@ from ..store import blobs
 from ..store.patterns import disagreement
 from .elements import decode
 
-_TOTALS = ("group_dropped_count", "dead_letters_dropped_count", "blobs_count", "blobs_bytes")
+_TOTALS = ("group_dropped_count", "dead_letters_dropped_count", "blobs_count", "blobs_bytes", "dead_letters_count")
 
 
 class Taken(NamedTuple):

@@ -99,6 +99,7 @@ class Store:
         """Return the ASGI 1.x statistics of the whole store, and what was lost beside full channels."""
         return self.queues.statistics() | {
             "group_dropped_count": self.groups.dropped,
+            "dead_letters_count": self.letters.count(),
             "dead_letters_dropped_count": self.letters.dropped,
             **self.blobs.statistics(),
         }

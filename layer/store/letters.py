@@ -1,6 +1,7 @@
 """Dead letters: what nobody will repeat, kept for a person to look at."""
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 from .blobs import Blobs
@@ -83,10 +84,20 @@ class Letters:
         self._forget(now)
         return id
 
-    def all(self) -> list[tuple[Any, ...]]:
-        """Return all letters, oldest first: (id, channel, body, reason, traceback, tries, time)."""
+    def all(self, newest: int | None = None) -> list[tuple[Any, ...]]:
+        """Return all letters, or so many of the newest, oldest first.
+
+        Returns:
+            Of each (id, channel, body, reason, traceback, tries, time).
+        """
         self._forget(self._clock())
-        return [letter.told() for letter in self._letters.values()]
+        letters = [letter.told() for letter in islice(reversed(self._letters.values()), newest)]
+        return letters[::-1]
+
+    def count(self) -> int:
+        """Return how many letters there are."""
+        self._forget(self._clock())
+        return len(self._letters)
 
     def find(self, id: str) -> tuple[Any, ...] | None:
         """Return one letter as `all` does; None if there is none of this id."""

@@ -1,10 +1,14 @@
 #!lua flags=no-writes
 -- Tell all dead letters, oldest first, or one; _letters.lua has the data model.
--- KEYS: dead, letters.  ARGV: seconds they are kept, id or "".  Returns {id, Unix seconds as text, packed letter, …}.
+-- KEYS: dead, letters.  ARGV: seconds they are kept, id or "", and perhaps how many of the newest are told.
+-- Returns {id, Unix seconds as text, packed letter, …}.
 local call = redis.call
 local oldest = tonumber(call('TIME')[1]) - tonumber(ARGV[1])
 local result, ids = {}, nil
-if ARGV[2] == '' then
+if ARGV[3] then
+  ids = call('ZRANGE', KEYS[1], math.max(call('ZCARD', KEYS[1]) - tonumber(ARGV[3]), 0), -1, 'WITHSCORES')
+  while ids[2] and tonumber(ids[2]) < oldest do ids = {unpack(ids, 3)} end
+elseif ARGV[2] == '' then
   ids = call('ZRANGEBYSCORE', KEYS[1], oldest, '+inf', 'WITHSCORES')
 else
   local at = call('ZSCORE', KEYS[1], ARGV[2])

@@ -2,7 +2,8 @@
 -- uses _queue.lua _blobs.lua _letters.lua _durable.lua _durable_take.lua
 -- Tell counts of queues.  KEYS: none are known before.  ARGV: P, queues; none: all that are registered.
 -- Returns {for each queue {sent, sent a second, pending, greatest age, refused, refused a second}, {copies of group
--- messages that were dropped, dead letters that were dropped, blobs, bytes in them}, the queues}, numbers as text.
+-- messages that were dropped, dead letters that were dropped, blobs, bytes in them, dead letters}, the queues}, numbers
+-- as text.
 local now = time()
 local names = {unpack(ARGV, 2)}
 if #names == 0 then names = call('SMEMBERS', P .. 'queues') end
@@ -49,4 +50,5 @@ for _, name in ipairs(names) do
 end
 local totals = call('HMGET', P .. 'totals', 'dropped', 'letters_dropped', 'blobs', 'blobs_bytes')
 for i = 1, 4 do totals[i] = totals[i] or '0' end
+totals[5] = tostring(call('ZCARD', P .. 'dead') - #call('ZRANGEBYSCORE', P .. 'dead', '-inf', now - LETTER_AGE))
 return {results, totals, names}

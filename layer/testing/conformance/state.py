@@ -112,6 +112,13 @@ class State(Part):
         }
         assert (two["id"], two["channel"], two["message"], two["tries"]) == (second, "x!b", {"n": b"2"}, 1)
 
+    def test_the_newest_dead_letters_may_be_all_that_is_wanted(self, layer: Layer) -> None:
+        ids = [layer.dead_letter("a", {"n": n}, reason="r") for n in range(5)]
+        assert layer.global_statistics()["dead_letters_count"] == 5
+        assert [letter["id"] for letter in layer.dead_letters(newest=2)] == ids[3:]
+        assert [letter["id"] for letter in layer.dead_letters(newest=9)] == ids
+        assert layer.dead_letters(newest=0) == []
+
     def test_a_long_traceback_keeps_its_end(self, layer: Layer) -> None:
         layer.dead_letter("a", {}, reason="r", traceback="ü" * 20_000 + "the end")
         [letter] = layer.dead_letters()
