@@ -40,7 +40,7 @@ from .exceptions import (
     TooMany,
 )
 from .flushing import Flusher, Letter, traceback_of
-from .given import TRIES, Again, Given, name_of, shown, text_of
+from .given import TRIES, Again, Given, kind_of, name_of, shown, text_of
 from .held import Held
 from .message import Message
 
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from ..layer import Batch, Delivery, Layer
     from ..message_formats import Format
     from .leases import Leases
+    from .repeats import Repeats
     from .routing import Routing
 
 log = logging.getLogger("trunkline.workers")
@@ -76,6 +77,7 @@ class Consuming:
         flusher: The thread's way out.
         claims: The worker's claims.
         leases: What the worker holds of durable channels.
+        repeats: Which of its failures are logged in full.
         wall: Unix seconds.
         stream_timeout: Seconds `Message.stream` waits for the next chunk.
         ordered: Channels on which servers wait until a message is done.
@@ -93,6 +95,7 @@ class Consuming:
         flusher: Flusher,
         claims: Claims,
         leases: Leases,
+        repeats: Repeats,
         wall: Callable[[], float],
         stream_timeout: float,
         ordered: Collection[str] = frozenset(),
@@ -103,6 +106,7 @@ class Consuming:
         self._flusher = flusher
         self._claims = claims
         self._leases = leases
+        self._repeats = repeats
         self._wall = wall
         self._stream_timeout = stream_timeout
         self._ordered = ordered
@@ -406,7 +410,8 @@ class Consuming:
             self._give_back(given, ConsumeLater().wait(delivery.tries))
         else:
             self._settle_failed(given, reason, traceback_of(error))
-        log.error("%s failed", shown(given), exc_info=(type(error), error, error.__traceback__))
+        if self._repeats.is_new(kind_of(given), error):
+            log.error("%s failed", shown(given), exc_info=(type(error), error, error.__traceback__))
 
     def _left(self, given: Given, error: StreamClosed) -> None:
         """Be done with a message whose sender left in the middle of its body.
@@ -415,7 +420,8 @@ class Consuming:
         """
         self.stats["senders_left"] += 1
         self._settle_failed(given)
-        log.warning("%s: %s", shown(given), error)
+        if self._repeats.is_new(kind_of(given), error, logging.WARNING):
+            log.warning("%s: %s", shown(given), error)
 
     def _settle_failed(self, given: Given, reason: str = "", traceback: str = "") -> None:
         """Give the failure answer and release the claim.

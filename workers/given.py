@@ -74,8 +74,16 @@ def text_of(error: BaseException) -> str:
 def shown(given: Given) -> str:
     """Name a message for the log: channel, id and consumer, in one line of bounded length."""
     id = given.delivery.id or given.content.get("id") or given.reply_name
-    name = "routing" if given.consumer is None else name_of(given.consumer)
-    return f"{given.channel} [{ascii(id)[:120]}]: {name}"
+    return f"{given.channel} [{ascii(id)[:120]}]: {_consumer(given)}"
+
+
+def kind_of(given: Given) -> str:
+    """Name what a message has in common with others for the log: channel and consumer."""
+    return f"{given.channel}: {_consumer(given)}"
+
+
+def _consumer(given: Given) -> str:
+    return "routing" if given.consumer is None else name_of(given.consumer)
 
 
 def name_of(consumer: Callable[..., Any]) -> str:

@@ -66,6 +66,7 @@ class Place:
             self.flusher,
             worker._claims,
             worker._leases,
+            worker._repeats,
             wall,
             worker._stream_timeout,
             worker.ordered,

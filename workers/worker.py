@@ -2,7 +2,7 @@
 
     threads:           flush and receive a batch ─► consume each   (one is the fast path: nothing is handed over)
     the one of run():  announce, renew claims and leases, try full channels again, flush and put back what waits for a
-                       slow consumer, give up a thread whose consumer ignores its timeout
+                       slow consumer, give up a thread whose consumer ignores its timeout, tell of failures that repeat
 
 A thread takes as many messages at a time as its consumers finish in 5 ms. What it has not started after 10 ms goes back
 to the head of its channel, so that a slow consumer holds up nothing that another thread or worker could take.
@@ -30,6 +30,7 @@ from .full_channels import PATIENCE
 from .leases import Leases
 from .listening import in_order, listened
 from .place import Place
+from .repeats import Repeats
 from .routing import Routing
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Worker:
         self._stream_timeout = stream_timeout
         self._claims = Claims(layer, self._expect)
         self._leases = Leases(layer.clock, self._expect)
+        self._repeats = Repeats(layer.clock, self._expect)
         self._places: list[Place] = []
         self._announced = -_FOREVER
         self._stopping = False
@@ -197,6 +199,7 @@ class Worker:
         until = self.layer.clock() + _LAST_PATIENCE
         for place in self._places:
             place.finish(until)
+        self._repeats.tell(all=True)
         try:
             self.layer.announce(self.name, None)
         except LayerError as error:
@@ -300,7 +303,9 @@ class _Helper:
         for kept in (worker._claims, worker._leases):
             if kept.due() <= now:
                 kept.renew()
-        due = min(worker._announced + ANNOUNCE, worker._claims.due(), worker._leases.due())
+        if worker._repeats.due() <= now:
+            worker._repeats.tell()
+        due = min(worker._announced + ANNOUNCE, worker._claims.due(), worker._leases.due(), worker._repeats.due())
         batches = sum(place.batches for place in worker._places)
         if batches != self._batches:
             # While batches come one after the other, looking again by itself is cheaper than being called for each.
