@@ -15,7 +15,8 @@ MOST = 1000
 
 _NAME = re.compile(r"blob\.[A-Za-z0-9_-]{16,64}")
 _FIELD = "body_key"
-_MARK = msgpack.packb(_FIELD)  # what stands in every packed message that names a blob
+MARK = msgpack.packb(_FIELD)
+"""What stands in every packed message that names a blob, and in few others: a look for it costs nearly nothing."""
 
 
 class Readable(Protocol):
@@ -63,9 +64,9 @@ def named(message: Any, body: bytes) -> Iterator[str]:
 
     Args:
         message: The message.
-        body: The same, packed: most messages name none, and there this is a look for eight letters.
+        body: The same, packed.
     """
-    if _MARK not in body:
+    if MARK not in body:
         return
     waiting = [message]
     while waiting:

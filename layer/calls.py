@@ -88,7 +88,7 @@ class Calls:
         body = pack_trusted(message) if trusted else pack_message(message)
         if len(body) > self._max_size:
             raise self._too_large(body, channel)
-        held = self._holds(message, body, blobs) if address.visibility or blobs else ()
+        held = self._holds(message, body, blobs) if blobs or (address.visibility and _blobs.MARK in body) else ()
         if self.cipher is not None:
             body = self.cipher.encrypt(body)
         queue, capacity, max_bytes, seconds, visibility = address

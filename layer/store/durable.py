@@ -92,15 +92,16 @@ class Durables:
             ChannelFull, LayerError: There is no room, or a blob is gone. Nothing was put, marked or replaced.
         """
         queue = self.open(name, visibility)
-        self._blobs.check(blobs)
-        self._blobs.hold(blobs)  # before a message goes that it replaces, and that may hold the same
+        if blobs:
+            self._blobs.check(blobs)
+            self._blobs.hold(blobs)  # before a message goes that it replaces, and that may hold the same
         sent = False
         try:
             sent = self._queues.put(
                 name, local, body, expiry, capacity, max_bytes, delay, key, once, window, None, False, blobs or None
             )
         finally:
-            if not sent:
+            if blobs and not sent:
                 self._blobs.release(blobs, keep=True)
         if sent and once is not None and self.journal is not None:
             self.journal.mark(queue.name, once, self._clock() + window)
