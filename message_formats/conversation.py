@@ -14,6 +14,7 @@ import re
 
 _LONGEST = 60
 _ESCAPED = re.compile(rb"[^A-Za-z0-9]")
+_THREAD = re.compile(r"([A-Za-z0-9_-]+\.reply\.[A-Za-z0-9_-]+![A-Za-z0-9_]+)\.[A-Za-z0-9_]+")
 
 
 def conversation_channel(service: str, network: str, room: str, thread: str | None = None) -> str:
@@ -29,6 +30,15 @@ def conversation_channel(service: str, network: str, room: str, thread: str | No
     if len(name) > _LONGEST:
         name = "-" + hashlib.sha256(name.encode()).hexdigest()[:40]
     return f"{service}.reply.{network}!{name}"
+
+
+def room_of(channel: str) -> str | None:
+    """Return the conversation of the room that a thread is in; None: the channel speaks in no thread.
+
+    One whose name became a digest is not known for a thread.
+    """
+    found = _THREAD.fullmatch(channel)
+    return None if found is None else found[1]
 
 
 def _escape(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import message_formats
-from ..message_formats.conversation import conversation_channel
+from ..message_formats.conversation import conversation_channel, room_of
 from . import sending
 from .context import current_layer
 
@@ -144,7 +144,8 @@ class Group:
 
         Args:
             content: The message.
-            exclude: A member or several that do not get it, such as `message.reply_channel`.
+            exclude: A member or several that do not get it, such as `message.reply_channel`. A thread stands for its
+                room as well: what was said in one would otherwise come back to where it was said.
             immediately: Inside a consumer, send now.
 
         Raises:
@@ -152,13 +153,19 @@ class Group:
             HeldTooMuch: the consumer holds too much already.
         """
         if exclude is not None:
-            exclude = str(exclude) if isinstance(exclude, str) else [_name_of(one) for one in exclude]
+            exclude = _with_rooms([exclude] if isinstance(exclude, str) else exclude)
         sending.send_group(self.name, content, exclude, self._layer, immediately)
 
 
 def _name_of(channel: str) -> str:
     """Return a member's plain name; the layer says what is wrong with anything else, such as no reply channel."""
     return str(channel) if isinstance(channel, str) else channel
+
+
+def _with_rooms(channels: Iterable[str]) -> list[str]:
+    """Return members' plain names, and those of the rooms that the threads among them are in."""
+    names = [_name_of(one) for one in channels]
+    return names + [room for name in names if isinstance(name, str) and (room := room_of(name)) is not None]
 
 
 class Conversation:

@@ -34,6 +34,15 @@ def test_what_is_said_in_one_appears_in_the_others(client: Client, service: str)
     assert lines(ann) == lines(bob) == room.said() == ["dan@example.org: from far away"]
 
 
+def test_nothing_comes_back_to_where_it_was_said(client: Client) -> None:
+    """A thread is in its room: what is said there goes everywhere else."""
+    room, other = client.room("general", "slack"), client.room("#bridge")
+    room.ready()
+    other.ready()
+    assert room.say("in the thread", thread="1700000000.000100") == []
+    assert other.said() == ["ann: in the thread"]
+
+
 def test_nobody_speaks_for_others(client: Client) -> None:
     """In a room each line would stand alone, without who said it."""
     room = client.room("#bridge")

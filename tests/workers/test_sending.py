@@ -16,6 +16,7 @@ import pytest
 import trunkline
 from trunkline import Channel, ChannelFull, Conversation, FormatError, Group, HeldTooMuch, Message, MessageTooLarge
 from trunkline.layer import MemoryLayer
+from trunkline.message_formats.conversation import conversation_channel, room_of
 from trunkline.workers import current_layer, route, set_layer
 
 from .conftest import Bench
@@ -127,6 +128,37 @@ def test_a_channel_is_a_name(layer: MemoryLayer) -> None:
         assert again == channel
         assert again.name == channel.name
     assert Channel(channel).name == channel.name
+
+
+def test_what_is_excluded_in_a_thread_is_excluded_in_its_room(layer: MemoryLayer) -> None:
+    """A line from a thread would otherwise come back to the room that the thread is in."""
+    room, other = Conversation("slack", "acme", "C1", layer=layer), Conversation("slack", "acme", "C2", layer=layer)
+    thread = Conversation("slack", "acme", "C1", "1700000000.000100", layer=layer)
+    group = Group("ops", layer=layer)
+    for member in (room, other, thread):
+        group.add(member.channel)
+    group.send({"text": "from the thread"}, exclude=thread.channel)
+    group.send({"text": "from both"}, exclude=[thread.channel.name, other.channel])
+    group.send({"text": "from the room"}, exclude=room.channel)
+    got = []
+    while (found := layer.receive(["slack.reply.acme!"]))[0]:
+        got.append(found)
+    assert sorted(got, key=str) == [
+        (thread.channel.name, {"text": "from the room"}),
+        (other.channel.name, {"text": "from the room"}),
+        (other.channel.name, {"text": "from the thread"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    "channel",
+    ["slack.reply.acme!C1", "irc.reply.home!_23dev", "websocket.reply.0a1b!Zm9v_Zm9v-Zm9", "jobs.a", "a.reply.b!-0a1b"],
+)
+def test_only_threads_are_in_a_room(channel: str) -> None:
+    assert room_of(channel) is None
+    assert room_of(conversation_channel("slack", "a-1_b", "#ünï.x", "1.5")) == conversation_channel(
+        "slack", "a-1_b", "#ünï.x"
+    )
 
 
 def test_groups(layer: MemoryLayer) -> None:
