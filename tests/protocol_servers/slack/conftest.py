@@ -126,7 +126,7 @@ def start_slack(slack: SlackService, reactor_thread: ReactorThread) -> Iterator[
         reactor_thread.call(server.start(), timeout=60)
         running.append(Running(server, reactor_thread))
         if sockets and connected:
-            until(lambda: workspace.connections)
+            until(lambda: server.stats["connections"])  # it was greeted, which is after Slack counts it
         if http and not sockets:
             address = running[-1].address
             paths = settings.get("paths") or table.paths

@@ -133,7 +133,7 @@ def test_too_many_connections_are_waited_out(
     """Slack has room for ten: the eleventh process waits until one of them ends, and says nothing else about it."""
     servers = [start_slack(MemoryLayer(), connected=False) for _ in range(10)]
     eventually(lambda: len(workspace.connections) == 10)
-    late = start_slack(MemoryLayer())
+    late = start_slack(MemoryLayer(), connected=False)
     eventually(lambda: late.stats["failed_connections"] >= 2)
     assert late.problems() == []
     servers[0].stop()
