@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -33,7 +34,7 @@ class DurableTaker:
         layer: The layer.
         channel: The channel.
         loop: The event loop.
-        taken: Called with each delivery and what `look` made of it.
+        taken: Called with each delivery, what `look` made of it, and when it was taken, by `time.monotonic`.
         look: Called in the thread with each delivery, before `taken`; may ask the layer, and is called again where the
             layer was away.
     """
@@ -44,7 +45,7 @@ class DurableTaker:
         channel: str,
         *,
         loop: asyncio.AbstractEventLoop,
-        taken: Callable[[Delivery, T], None],
+        taken: Callable[[Delivery, T, float], None],
         look: Callable[[Delivery], T],
     ) -> None:
         self._layer = layer
@@ -163,6 +164,7 @@ class DurableTaker:
         return len(finished) == count
 
     def _hand_over(self, deliveries: list[Delivery]) -> None:
+        when = time.monotonic()
         with self._changed:
             self._wanted = max(0, self._wanted - len(deliveries))
         while deliveries and not self._given_up:
@@ -172,7 +174,7 @@ class DurableTaker:
                 with self._changed:
                     self._changed.wait_for(lambda: self._given_up, _PAUSE)
                 continue
-            self._tell(self._taken, deliveries.pop(0), seen)
+            self._tell(self._taken, deliveries.pop(0), seen, when)
 
     def _tell(self, callback: Callable[..., None], *args: Any) -> None:
         try:

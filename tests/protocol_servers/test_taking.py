@@ -40,7 +40,8 @@ class Desk:
         self.taker = place.run(lambda: DurableTaker(layer, "d", loop=place.loop, taken=self._take, look=look))
         place.run(self.taker.start)
 
-    def _take(self, delivery: Delivery, seen: Any) -> None:
+    def _take(self, delivery: Delivery, seen: Any, when: float) -> None:
+        assert 0 <= time.monotonic() - when < PATIENCE
         self.threads.add(threading.get_ident())
         self.taken.append((delivery, seen))
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
-from ...transport import Acceptor, LoopTransport
+from ...transport import LoopTransport
 from . import dialogue
 from .dialogue import Answer, AnswerReader, Ask, Dialogue, Envelope, Extensions, RelayError, Transfer
 from .relay import Relay

@@ -53,7 +53,7 @@ class OutgoingMail:
         accepted: Recipients whom the relay took it for now, and what it said.
         failed: Recipients for whom it failed now, and why.
         tries: How often it was tried before.
-        held_until: Until when nobody else gets it, on the loop's clock.
+        held_until: Until when nobody else gets it, on the system's monotonic clock.
         is_written_down: Whether there is anything behind `key`.
     """
 

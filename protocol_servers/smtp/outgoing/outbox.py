@@ -85,6 +85,7 @@ class Outbox:
         self._dialling: set[asyncio.Task[None]] = set()  # slots that have no connection yet
         self._announcing: asyncio.TimerHandle | None = None
         self._keeping: asyncio.TimerHandle | None = None
+        self._interval = 10.0  # seconds between asking for more time for the mails in hand
         self._stopping = False
         self._composer = ThreadPoolExecutor(1, "smtp-composer")
         self._taker: DurableTaker
@@ -145,14 +146,17 @@ class Outbox:
             return None
         return self._layer.get_state(state_key(delivery.id))[0]
 
-    def _taken(self, delivery: Delivery, progress: Any) -> None:
+    def _taken(self, delivery: Delivery, progress: Any, when: float) -> None:
         assert delivery.id is not None
         known = self._mails.get(delivery.id)
         if known is None:
             known = self._mails[delivery.id] = OutgoingMail(delivery, progress)
             self._ready.put_nowait(known)
         known.delivery = delivery  # it came once more where its time was over while the layer was away
-        known.held_until = self._loop.time() + delivery.visibility
+        known.held_until = when + delivery.visibility
+        if delivery.visibility / 3 < self._interval:
+            self._interval = delivery.visibility / 3
+            self._keep()
         if self._stopping:
             self._give_back(known, 0.0)
         else:
@@ -164,14 +168,15 @@ class Outbox:
 
     def _keep(self) -> None:
         """Ask for more time for all mails in hand, again and again."""
+        if self._keeping is not None:
+            self._keeping.cancel()
         batch, asked = self._layer.batch(), list(self._mails.values())
-        now = self._loop.time()
+        now = time.monotonic()
         for mail in asked:
             batch.extend(mail.delivery, mail.delivery.visibility)
         if asked:
             self._taker.run(batch).add_done_callback(lambda future: self._kept(asked, now, future))
-        seconds = min((mail.delivery.visibility for mail in asked), default=30.0) / 3
-        self._keeping = self._loop.call_later(seconds, self._keep)
+        self._keeping = self._loop.call_later(self._interval, self._keep)
 
     def _kept(self, mails: Iterable[OutgoingMail], asked: float, future: asyncio.Future[list[Any]]) -> None:
         if future.cancelled():
@@ -242,7 +247,7 @@ class Outbox:
                     connection = None
                     mail.delay(Answer(451, (f"4.4.1 {error}"[:MOST_TEXT],)))
                     continue
-            if self._loop.time() >= mail.held_until:  # the layer was away for so long that somebody else may have it
+            if time.monotonic() >= mail.held_until:  # the layer was away for so long that somebody else may have it
                 self._mails.pop(mail.delivery.id or "", None)
                 self._want()
                 return connection

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from email import message_from_bytes
 from email.policy import default
@@ -11,12 +12,13 @@ from typing import Any
 import pytest
 
 from trunkline.layer import MemoryLayer
+from trunkline.layer.testing import ManualClock
 from trunkline.message_formats.email import parse_mail
 from trunkline.operations.errors import UsageError
 from trunkline.protocol_servers.smtp import SmtpServer, SmtpSettings
 from trunkline.protocol_servers.testing import ReactorThread
 
-from .conftest import FakeRelay, House, wait_for
+from .conftest import PATIENCE, FakeRelay, House, wait_for
 
 Make = Callable[..., House]
 
@@ -391,3 +393,28 @@ def test_a_durable_channel_is_needed(relay: FakeRelay, reactor_thread: ReactorTh
     server = reactor_thread.run(lambda: SmtpServer(layer, table, reactor=reactor_thread.reactor))
     with pytest.raises(UsageError, match="has to be durable"):
         reactor_thread.call(server.start())
+
+
+def test_a_mail_that_takes_long_stays_ours(relay: FakeRelay, house: Make) -> None:
+    """A relay that takes several times as long as a mail is left to who took it."""
+    clock, waiting, go_on = ManualClock(), threading.Event(), threading.Event()
+    layer = MemoryLayer(durable={"email.send": 0.6}, clock=clock)
+
+    def rule(verb: str, rest: str) -> str | None:
+        if verb == ".":
+            waiting.set()
+            go_on.wait(PATIENCE)
+        return None
+
+    relay.rule = rule
+    own = house(relay.port, layer=layer)
+    own.send()
+    assert waiting.wait(PATIENCE)
+    for _ in range(5):
+        wait_for(lambda: next(layer.kept("email.send"))["wait"] > 0.5, "more time is asked for")
+        clock.advance(0.4)
+    [kept] = layer.kept("email.send")
+    assert (kept["state"], kept["tries"]) == ("taken", 1)
+    go_on.set()
+    own.settled()
+    assert len(relay.mails) == 1
