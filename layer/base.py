@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
-from . import blobs, names
+from . import names
 from .batch import Batch
 from .calls import Call, Calls
 from .delivery import Delivery
 from .durable import DurableChannels
 from .errors import ChannelFull, LayerError, MessageTooLarge
 from .inbox import Callbacks, Inbox, InboxItem
+from .keeping import BlobKeeping
 from .membership import Membership
 from .options import Options
 from .packing import unpack
@@ -32,7 +33,7 @@ UNREADABLE_PAUSE = 5.0  # seconds until somebody with other keys may try to read
 log = logging.getLogger("trunkline.layer")
 
 
-class Layer(DurableChannels, ABC):
+class Layer(DurableChannels, BlobKeeping, ABC):
     """A channel layer, with the names of ASGI 1.x. All methods are plain calls, safe from any thread.
 
     Attributes:
@@ -101,6 +102,7 @@ class Layer(DurableChannels, ABC):
         once: str | None = None,
         window: float = 600,
         blobs: Iterable[str] = (),
+        ahead: int | None = None,
     ) -> bool:
         """Send a message; never blocks.
 
@@ -114,6 +116,8 @@ class Layer(DurableChannels, ABC):
             window: Seconds `once` is remembered.
             blobs: Keys of blobs that the message holds on a durable channel, beside those that it names in a
                 `body_key`, anywhere in it: they are kept until it is acknowledged, or gone otherwise.
+            ahead: Of a part of a stream to an inbox, which takes no other option but `expiry`: bytes that may wait
+                there with it, though the inbox has room for more. So a stream leaves room for others, and memory.
 
         Returns:
             False if `once` was seen, else True.
@@ -125,7 +129,7 @@ class Layer(DurableChannels, ABC):
             LayerError: A blob is gone that it would hold; nothing was sent, marked or replaced.
             TypeError: The name breaks the rules, or the message cannot travel; the text says what and where.
         """
-        call = self._calls.put(channel, message, expiry, delay, key, once, window, blobs=blobs)
+        call = self._calls.put(channel, message, expiry, delay, key, once, window, blobs=blobs, ahead=ahead)
         return True if call is None else bool(self._call(call))
 
     def cancel(self, channel: str, key: str) -> bool:
@@ -135,74 +139,6 @@ class Layer(DurableChannels, ABC):
     def batch(self) -> Batch:
         """Return an empty batch of operations."""
         return Batch(self)
-
-    # blobs
-
-    def new_blob(self, channel: str | None = None) -> blobs.BlobKey:
-        """Return the key of a blob to be written. It is made here; nobody is asked.
-
-        Args:
-            channel: Where the message that names it will be sent: an engine with several places keeps it there.
-
-        Raises:
-            TypeError: The channel's name breaks the rules.
-        """
-        if channel is not None:
-            self._calls.name(channel)
-        return blobs.new_key()
-
-    def append_blob(self, key: str, chunk: bytes) -> int:
-        """Append to a blob, which is kept for an hour from now, and as long as a message holds it.
-
-        Args:
-            key: As `new_blob` made it.
-            chunk: 64 KiB; less, or nothing, only at the end.
-
-        Returns:
-            Bytes in it now.
-
-        Raises:
-            ChannelFull: The blobs of this layer take `blob_capacity` bytes.
-            LayerUnavailable: The layer is closed or out of reach; it does no harm to append the same once more.
-            LayerError: The blob is gone: nobody held it for an hour, or it was dropped.
-            TypeError: This is no key, no chunk, or one behind the last.
-        """
-        at = getattr(key, "appended", 0)
-        size = int(self._call(self._calls.append_blob(key, at, chunk)))
-        if isinstance(key, blobs.BlobKey):
-            key.appended = at + len(chunk)
-        return size
-
-    def read_blob(self, key: str, index: int) -> bytes | None:
-        """Return a chunk of a blob.
-
-        Args:
-            key: The blob's.
-            index: Which chunk, from 0 on; all but the last have 64 KiB.
-
-        Returns:
-            The chunk; None past the end, and where there is no such blob.
-
-        Raises:
-            LayerError: None of the encryption keys opens it.
-        """
-        chunk: bytes | None = self._call(self._calls.read_blob(key, index))
-        cipher = self._calls.cipher
-        if chunk is None or cipher is None:
-            return chunk
-        try:
-            return cipher.decrypt(chunk)
-        except ValueError as error:
-            raise LayerError(f"{key} cannot be read: {error}") from None
-
-    def blob_size(self, key: str) -> int | None:
-        """Return the bytes in a blob; None if there is none of this key."""
-        size = self._call(self._calls.blob_size(key))
-        return None if size is None else int(size)
-
-    def drop_blob(self, key: str) -> bool:
-        """Drop a blob that no message holds; False if one does, or there is none of this key."""
-        return bool(self._call(self._calls.drop_blob(key)))
 
     # receiving
 

@@ -1,8 +1,8 @@
 """Encrypting what travels: Fernet (AES-128-CBC with HMAC-SHA256; https://github.com/fernet/spec), several keys.
 
-Message bodies, chunks of blobs, state, infos of members and dead letters are encrypted. Names of channels, groups, keys and listeners,
-and all times, are not: whoever has the bus sees who talks to whom, and when. What was not encrypted with one of the
-keys is not taken, so whoever can write into the bus but has no key can say nothing.
+Message bodies, chunks of blobs, state, infos of members and dead letters are encrypted. Names of channels, groups, keys
+and listeners, and all times, are not: whoever has the bus sees who talks to whom, and when. What was not encrypted with
+one of the keys is not taken, so whoever can write into the bus but has no key can say nothing.
 """
 
 import base64
