@@ -75,6 +75,7 @@ class Calls:
         last: bool = False,
         trusted: bool = False,
         blobs: Iterable[str] = (),
+        ahead: int | None = None,
     ) -> Call | None:
         """Make the call of a send; None if it is lost on purpose.
 
@@ -83,6 +84,7 @@ class Calls:
             last: Ignores capacity.
             trusted: The message need not be looked at: this program made it.
             blobs: What it holds on a durable channel, beside those that it names.
+            ahead: Bytes that may wait in an inbox, this message included, though it has room for more.
         """
         address, local = self._find(channel)
         body = pack_trusted(message) if trusted else pack_message(message)
@@ -96,6 +98,9 @@ class Calls:
             return None
         if expiry is not None:
             seconds = _seconds("expiry", expiry)
+        if ahead is not None and max_bytes is not None:
+            # In the long form, which engines never put together with others: those have a limit of their own.
+            return "put", (queue, local, body, seconds, capacity, min(ahead, max_bytes), 0, None, None, 0, None, False)
         if not visibility and not delay and key is None and once is None and credit is None and not last:
             return "put", (queue, local, body, seconds, capacity, max_bytes)
         _seconds("delay", delay)

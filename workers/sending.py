@@ -22,6 +22,10 @@ T = TypeVar("T")
 STREAM_PATIENCE = 30.0
 """Seconds a streamed reply waits for room, or for a layer that is away."""
 
+STREAM_AHEAD = 4 * 1024 * 1024
+"""Bytes that may wait in a server's inbox for a part of a streamed reply to be sent: what is streamed is not in memory
+anywhere, and what others answer finds room beside it."""
+
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.1
 
 
@@ -39,14 +43,16 @@ def send(
         form = held.reply_format
     if form is not None:
         form.validate(content)
-    if held is None or immediately:
-        if held is not None:
-            held.make_way(name)
-            content = held.dress(name, content)
-        to = held.layer if held is not None else layer if layer is not None else current_layer()
-        sent = _send_now(to, name, content, form, options)
-        if held is not None:
-            held.note_answer(name, content)
+    if held is None:
+        return _send_now(layer if layer is not None else current_layer(), name, content, form, options)
+    if immediately:
+        if name == held.reply_name and not options:
+            _stream_part(held.layer, name, content, held)
+            return True
+        held.make_way(name)
+        content = held.dress(name, content)
+        sent = _send_now(held.layer, name, content, form, options)
+        held.note_answer(name, content)
         return sent
     if form is not None and form.needs_listener and not heard(held.layer, name):
         held.unheard(name, content)
@@ -81,11 +87,7 @@ def stream(name: str, messages: Iterable[Mapping[str, Any]], form: Format | None
     for one in messages:
         if form is not None:
             form.validate(one)
-        if held is not None:
-            one = held.dress(name, one)
-        _send_patiently(to, name, one, held)
-        if held is not None:
-            held.note_answer(name, one)
+        _stream_part(to, name, one, held)
 
 
 def ask(layer: Layer | None, call: Callable[[Layer], T]) -> T:
@@ -147,6 +149,15 @@ def _send_now(
     return layer.send(name, plain(content), **options)
 
 
+def _stream_part(layer: Layer, name: str, content: Mapping[str, Any], held: Held | None) -> None:
+    if held is None:
+        _send_patiently(layer, name, content, None)
+        return
+    content = held.dress(name, content)
+    _send_patiently(layer, name, content, held)
+    held.note_answer(name, content)
+
+
 def _send_patiently(layer: Layer, name: str, content: Mapping[str, Any], held: Held | None) -> None:
     until = layer.clock() + STREAM_PATIENCE
     pause = held.pause if held is not None else time.sleep
@@ -155,7 +166,7 @@ def _send_patiently(layer: Layer, name: str, content: Mapping[str, Any], held: H
         try:
             if held is not None:
                 held.make_way(name)
-            layer.send(name, plain(content))
+            layer.send(name, plain(content), ahead=STREAM_AHEAD)
             return
         except (ChannelFull, LayerUnavailable) as error:
             if layer.clock() >= until or getattr(error, "uncertain", False):
