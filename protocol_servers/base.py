@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..layer import ChannelFull, Inbox, InboxItem, Layer, LayerUnavailable, MessageTooLarge
 from .connections import Connection, Ids, Refusal
+from .door import Door
 from .endpoints import Port, listen_all, listen_udp
+from .listening import ListeningSettings
 from .loops import loop_of
 from .timers import TimerWheel
 from .turns import ORDER_TIMEOUT, Turns
@@ -47,6 +49,7 @@ class ProtocolServer:
         peers: What it connects to, for people.
         stats: Named counters.
         stopping: True once `stop` was called; nothing new should begin.
+        listening: The settings of listening; the defaults where a protocol's settings have none.
         reuse_port: Set before `start`: other processes listen on the same TCP ports (``SO_REUSEPORT``).
         available: False while the layer is away.
         timers: Deadlines of a protocol that belong to no `Connection`.
@@ -63,6 +66,7 @@ class ProtocolServer:
     ) -> None:
         self.layer = layer
         self.settings = settings
+        self.listening = settings if isinstance(settings, ListeningSettings) else ListeningSettings()
         self.reactor = reactor
         self.loop = loop_of(reactor)
         self.clock = clock
@@ -214,22 +218,33 @@ class ProtocolServer:
         return in_time
 
     async def listen_on(
-        self, descriptions: Iterable[str], factory: Any, scheme: str, *, protocols: Sequence[str] = ()
+        self,
+        descriptions: Iterable[str],
+        factory: Any,
+        scheme: str,
+        *,
+        protocols: Sequence[str] = (),
+        listening: ListeningSettings | None = None,
     ) -> None:
         """Serve ``factory`` on every endpoint and add it to `ports`.
 
         Args:
             descriptions: Endpoint strings such as ``tcp:8000``.
-            factory: A Twisted ``IProtocolFactory``; builds the protocol of each connection.
+            factory: A Twisted ``IProtocolFactory``; builds the protocol of each connection. Where it has a method
+                ``too_many() -> bytes``, whoever is refused for the number of connections is sent that.
             scheme: What the address begins with for people; TLS adds an ``s``.
             protocols: What TLS offers to speak, the best first (ALPN).
+            listening: Limits and proxies of these endpoints; None: those of the server's settings.
 
         Raises:
             StartError: A port is taken or may not be used.
             UsageError: A description makes no sense.
         """
         texts = list(descriptions)
-        for port in await listen_all(self.reactor, texts, factory, reuse_port=self.reuse_port, protocols=protocols):
+        door = Door(listening or self.listening, factory, stats=self.stats, log=self.log, clock=self.clock)
+        for port in await listen_all(
+            self.reactor, texts, factory, reuse_port=self.reuse_port, protocols=protocols, door=door
+        ):
             self.add_port(port, scheme)
 
     def receive_on(self, descriptions: Iterable[str], protocol: Callable[[], DatagramProtocol], scheme: str) -> None:

@@ -24,9 +24,11 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.systemd import ListenFDs
 
 from ..operations.errors import StartError, UsageError
+from .acceptor import Acceptor
+from .door import Door, Place
 from .loops import as_future, loop_of
 from .tls import server_context
-from .transport import HANDSHAKE_TIMEOUT, LINGER, Acceptor
+from .transport import HANDSHAKE_TIMEOUT, LINGER
 
 BACKLOG = 1024
 
@@ -168,6 +170,7 @@ async def listen_all(
     handshake_timeout: float = HANDSHAKE_TIMEOUT,
     linger: float = LINGER,
     protocols: Sequence[str] = (),
+    door: Door | None = None,
 ) -> list[Port]:
     """Listen on every description or on none.
 
@@ -180,6 +183,7 @@ async def listen_all(
         handshake_timeout: Seconds that the TLS handshake of an ``ssl:`` endpoint may take.
         linger: Seconds that a closing connection may make no progress before it is cut.
         protocols: What ``ssl:`` endpoints offer to speak, the best first (ALPN).
+        door: Who may come in, on all of them together; None: everybody.
 
     Raises:
         StartError: A port is taken or may not be used.
@@ -191,10 +195,12 @@ async def listen_all(
             description = Description.parse(text)
             listen = _KINDS.get(description.kind)
             if listen is None:
-                ports.append(await _foreign(reactor, description, factory))
+                ports.append(await _foreign(reactor, description, factory, door))
                 continue
             loop = loop_of(reactor)
-            acceptor = Acceptor(loop, factory, handshake_timeout=handshake_timeout, linger=linger, protocols=protocols)
+            acceptor = Acceptor(
+                loop, factory, handshake_timeout=handshake_timeout, linger=linger, protocols=protocols, door=door
+            )
             factory.doStart()
             try:
                 ports.append(await listen(description, acceptor, default_interface, reuse_port))
@@ -398,6 +404,14 @@ class _ForeignTransport(ProtocolWrapper):
 
     tls = False
     negotiated_protocol = None
+    place: Place | None = None
+
+    def connectionLost(self, reason: Any = None) -> None:
+        """Leave by the door."""
+        door, place, self.place = self.factory.door, self.place, None
+        if place is not None:
+            door.leave(place)
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     @property
     def buffered(self) -> int:
@@ -410,13 +424,39 @@ class _ForeignTransport(ProtocolWrapper):
         raise RuntimeError("STARTTLS is not available on this endpoint")
 
 
-async def _foreign(reactor: Any, description: Description, factory: Any) -> Port:
+class _ForeignFactory(WrappingFactory):
+    """Lets connections of another endpoint in."""
+
+    protocol = _ForeignTransport
+
+    def __init__(self, factory: Any, door: Door | None) -> None:
+        super().__init__(factory)  # type: ignore[no-untyped-call]
+        self.door = door
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """Return the protocol of a new connection; None: it is refused."""
+        if self.door is None:
+            return super().buildProtocol(addr)
+        place = self.door.admit(getattr(addr, "host", ""))
+        if place is None:
+            return None
+        made: Any = super().buildProtocol(addr)
+        if made is None:
+            self.door.leave(place)
+        else:
+            made.place = place
+        return made
+
+
+async def _foreign(reactor: Any, description: Description, factory: Any, door: Door | None) -> Port:
+    if door is not None and door.reads_headers:
+        known = ", ".join(sorted(_KINDS))
+        raise UsageError(f"{description.text}: proxy_protocol is not available on this endpoint, but on {known}")
     try:
         endpoint = serverFromString(reactor, description.text)  # type: ignore[no-untyped-call]
     except (ValueError, TypeError, IndexError, KeyError, OSError) as error:
         raise UsageError(f"{description.text}: not an endpoint: {error}") from error
-    wrapped: Any = WrappingFactory(factory)  # type: ignore[no-untyped-call]
-    wrapped.protocol = _ForeignTransport
+    wrapped: Any = _ForeignFactory(factory, door)
     loop = loop_of(reactor)
     try:
         listening: Any = await as_future(endpoint.listen(wrapped), loop)

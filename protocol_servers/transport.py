@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 import ssl
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
@@ -22,6 +21,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer  # type: ignore[import-untyped]
 
 from .loops import begin
+from .socket_options import SocketOptions
+
+if TYPE_CHECKING:
+    from .acceptor import Acceptor
+    from .door import Place
 
 _log = logging.getLogger("trunkline.transport")
 
@@ -30,11 +34,6 @@ HANDSHAKE_TIMEOUT = 10.0
 LINGER = 30.0
 # Ours bounds a close by progress; the loop's own bound on the TLS farewell only stands behind it.
 SHUTDOWN_TIMEOUT = 300.0
-
-_OPTIONS = {
-    "TCP_NODELAY": (socket.IPPROTO_TCP, socket.TCP_NODELAY),
-    "SO_KEEPALIVE": (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
-}
 
 Address = IPv4Address | IPv6Address | UNIXAddress
 
@@ -51,45 +50,8 @@ def _address(raw: Any) -> Address:
     return UNIXAddress(os.fsencode(raw) if raw else None)
 
 
-class Acceptor:
-    """What all connections of one listening port share.
-
-    Args:
-        loop: The event loop.
-        factory: Builds the Twisted protocol of each connection.
-        context: Connections begin with TLS by this context; without it when None.
-        handshake_timeout: Seconds that such a beginning may take.
-        linger: Seconds that a closing connection may make no progress before it is cut.
-        protocols: What is offered to be spoken where a context is made for them (ALPN).
-    """
-
-    __slots__ = ("context", "factory", "handshake_timeout", "linger", "loop", "protocols", "transports")
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        factory: Any,
-        *,
-        context: ssl.SSLContext | None = None,
-        handshake_timeout: float = HANDSHAKE_TIMEOUT,
-        linger: float = LINGER,
-        protocols: Sequence[str] = (),
-    ) -> None:
-        self.loop = loop
-        self.factory = factory
-        self.context = context
-        self.handshake_timeout = handshake_timeout
-        self.linger = linger
-        self.protocols = protocols
-        self.transports: set[LoopTransport] = set()
-
-    def __call__(self) -> LoopTransport:
-        """Return the asyncio protocol for a new connection."""
-        return LoopTransport(self)
-
-
 @implementer(ITCPTransport, IConsumer, IPushProducer)
-class LoopTransport(asyncio.Protocol):
+class LoopTransport(SocketOptions, asyncio.Protocol):
     """One connection: asyncio protocol to the loop, `ITCPTransport` to the Twisted protocol.
 
     Beyond Twisted's interface it has `buffered`, `tls`, `negotiated_protocol` and a `startTLS` on Python's own
@@ -97,6 +59,7 @@ class LoopTransport(asyncio.Protocol):
 
     Attributes:
         disconnecting: The connection is about to close; nothing more should be written.
+        place: As what the door has counted it; None: not at all.
         protocol: The Twisted protocol; may be replaced.
         tls: What is read from now on came through TLS.
         write: Send bytes; ignored silently once the connection is closed.
@@ -121,6 +84,7 @@ class LoopTransport(asyncio.Protocol):
         "_upgrading",
         "_writing_paused",
         "disconnecting",
+        "place",
         "protocol",
         "tls",
         "write",
@@ -147,6 +111,7 @@ class LoopTransport(asyncio.Protocol):
         self._reading = True
         self._writing_paused = False
         self.disconnecting = False
+        self.place: Place | None = None
         self.tls = False
         self.protocol: Any = None
 
@@ -161,11 +126,9 @@ class LoopTransport(asyncio.Protocol):
             transport.abort()
             return
         self._peer = _address(peer)
-        if self._acceptor.context is None:
-            self._serve()
-        else:
-            self._reading = False
-            self.startTLS(self._acceptor.context, handshake_timeout=self._acceptor.handshake_timeout)
+        door = self._acceptor.door
+        if door is None or door.enter(self):
+            self.begin()
 
     def data_received(self, data: bytes) -> None:
         if self._reading:
@@ -199,6 +162,8 @@ class LoopTransport(asyncio.Protocol):
         self._queue = None
         self._held.clear()
         self._acceptor.transports.discard(self)
+        if self.place is not None and self._acceptor.door is not None:
+            self._acceptor.door.leave(self.place)
         self._wake_upgrade()
         if self._linger is not None:
             self._linger.cancel()
@@ -213,6 +178,50 @@ class LoopTransport(asyncio.Protocol):
         if protocol is not None:
             reason = self._reason or (ConnectionDone() if exc is None else ConnectionLost(str(exc)))
             protocol.connectionLost(Failure(reason))  # type: ignore[no-untyped-call]
+
+    # What the door calls
+
+    @property
+    def host(self) -> str:
+        """The address of the other side as text; "" on a unix socket."""
+        return getattr(self._peer, "host", "")
+
+    @property
+    def descriptor(self) -> int:
+        """The number of its socket."""
+        return int(self._plain.get_extra_info("socket").fileno())
+
+    @property
+    def begins_with_tls(self) -> bool:
+        """Whether nothing can be said to the client before a TLS handshake."""
+        return self._acceptor.context is not None
+
+    def call_later(self, seconds: float, function: Callable[[], None]) -> asyncio.TimerHandle:
+        """Call a function in some seconds, by the loop."""
+        return self._acceptor.loop.call_later(seconds, function)
+
+    def name(self, peer: Address, host: Address | None) -> None:
+        """Take the word of a proxy on who the two sides are."""
+        self._peer = peer
+        self._host = host
+
+    def begin(self, early: bytes = b"") -> None:
+        """Build the protocol, after a TLS handshake where the port has them.
+
+        Args:
+            early: What was read before.
+        """
+        context = self._acceptor.context
+        if context is None:
+            self._serve()
+            if early and self.protocol is not None:
+                self.data_received(early)
+            return
+        self._reading = False
+        self.startTLS(context, handshake_timeout=self._acceptor.handshake_timeout)
+        if early:
+            # Behind what the loop has to do first, and before it reads on.
+            self._acceptor.loop.call_soon(self._feed_tls, early)
 
     # What the protocol calls
 
@@ -351,22 +360,6 @@ class LoopTransport(asyncio.Protocol):
         self._upgrading = begin(self._upgrade(context, handshake_timeout, server_name), self._acceptor.loop)
         return self._upgrading
 
-    def getTcpNoDelay(self) -> bool:
-        """Return whether small writes go out at once; they do unless this was changed."""
-        return bool(self._option_value("TCP_NODELAY"))
-
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        """Let small writes go out at once, or not."""
-        self._set_option("TCP_NODELAY", enabled)
-
-    def getTcpKeepAlive(self) -> bool:
-        """Return whether the system probes an idle connection."""
-        return bool(self._option_value("SO_KEEPALIVE"))
-
-    def setTcpKeepAlive(self, enabled: bool) -> None:
-        """Let the system probe an idle connection, or not."""
-        self._set_option("SO_KEEPALIVE", enabled)
-
     # Private
 
     def _use(self, transport: Any) -> None:
@@ -388,6 +381,17 @@ class LoopTransport(asyncio.Protocol):
 
     def _write_tls_sequence(self, data: Iterable[bytes]) -> None:
         self._write_tls(b"".join(data))  # as one TLS record
+
+    def _feed_tls(self, data: bytes) -> None:
+        """Hand over to the loop's TLS what was read before it began, as the loop itself would."""
+        encryption = self._plain.get_protocol()
+        rest = memoryview(data)
+        while rest and encryption is not self and not self._lost:
+            room = encryption.get_buffer(len(rest))
+            count = min(len(room), len(rest))
+            room[:count] = rest[:count]
+            encryption.buffer_updated(count)
+            rest = rest[count:]
 
     def _serve(self) -> None:
         """Build the protocol and give it the connection."""
@@ -467,6 +471,8 @@ class LoopTransport(asyncio.Protocol):
         except Exception as caught:
             transport, error = None, caught
             _log.debug("TLS handshake with %s failed: %s", self._peer, caught)
+            if self._acceptor.door is not None:
+                self._acceptor.door.stats["tls_handshakes_failed"] += 1
         except asyncio.CancelledError:
             plain.abort()
             self.connection_lost(None)
@@ -492,11 +498,3 @@ class LoopTransport(asyncio.Protocol):
     def _wake_upgrade(self) -> None:
         if self._flushed is not None and not self._flushed.done():
             self._flushed.set_result(None)
-
-    def _option_value(self, name: str) -> int:
-        socket_ = self._transport.get_extra_info("socket")
-        return int(socket_.getsockopt(*_OPTIONS[name]))
-
-    def _set_option(self, name: str, enabled: bool) -> None:
-        if not self._lost:
-            self._transport.get_extra_info("socket").setsockopt(*_OPTIONS[name], int(enabled))

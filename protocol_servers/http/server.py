@@ -33,7 +33,7 @@ class HttpServer(ProtocolServer):
         super().__init__(layer, settings, reactor=reactor, clock=clock)
         self.limits: HttpLimits = settings
         self.call_soon = self.loop.call_soon
-        self.factory = HttpFactory(self)
+        self.factory = HttpFactory(self, proxies=settings.proxies)
         self._access: AccessLog | None = None
         if settings.access_log != "off":
             write = standard_output(self.timers.call_later, self.stats)

@@ -7,11 +7,12 @@ from typing import Literal
 
 from ...message_formats.origins import policy_of
 from ..http_core.limits import HttpLimits
+from ..listening import ListeningSettings
 
 
 @dataclass(kw_only=True)
-class HttpSettings(HttpLimits):
-    """What can be set of the HTTP server; times in seconds, sizes in bytes. `HttpLimits` has the rest.
+class HttpSettings(HttpLimits, ListeningSettings):
+    """What can be set of the HTTP server; times in seconds, sizes in bytes. Its bases have the rest.
 
     Args:
         endpoints: where to listen, as Twisted endpoint strings.
@@ -39,4 +40,5 @@ class HttpSettings(HttpLimits):
     access_log: Literal["common", "json", "off"] = "common"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         policy_of(tuple(self.origins))

@@ -7,10 +7,11 @@ import asyncio
 from twisted.internet.interfaces import IAddress, IProtocolFactory
 from zope.interface import implementer  # type: ignore[import-untyped]
 
+from ..networks import Networks
 from .handler import HttpHandler, Upgraded
 from .head import HeadParser
 from .http2 import Http2Connection
-from .response import DateHeader
+from .response import DateHeader, ResponseWriter, plain
 from .stream import HttpStream
 
 
@@ -20,15 +21,18 @@ class HttpFactory:
 
     Args:
         handler: takes their requests.
+        proxies: whose word on their clients is believed (see `forwarded`); None: nobody's.
 
     Attributes:
         connections: those that are open.
         date: makes the Date header.
+        proxies: whose word on their clients is believed, if anybody's.
         heads: the one parser of heads.
     """
 
-    def __init__(self, handler: HttpHandler) -> None:
+    def __init__(self, handler: HttpHandler, *, proxies: Networks | None = None) -> None:
         self.handler = handler
+        self.proxies = proxies or None
         self.heads = HeadParser(handler.limits)
         self.date = DateHeader()
         self.connections: set[HttpStream | Http2Connection] = set()
@@ -63,6 +67,19 @@ class HttpFactory:
     def upgraded(self) -> list[Upgraded]:
         """What took connections, or streams of them, over."""
         return [upgraded for connection in self.connections for upgraded in connection.sockets]
+
+    def proxies_of(self, client: list[str | int] | None) -> Networks | None:
+        """Return the trusted proxies where one of them is at the other end of a connection.
+
+        Args:
+            client: its address and port, None on sockets without.
+        """
+        proxies = self.proxies
+        return proxies if proxies is not None and (str(client[0]) if client else "") in proxies else None
+
+    def too_many(self) -> bytes:
+        """Return what a client is told that finds no room."""
+        return ResponseWriter(False, True, False, self.date).start(*plain(503, "there are too many connections"))
 
     def buildProtocol(self, addr: IAddress | None) -> HttpStream:
         """Make a connection."""

@@ -20,6 +20,7 @@ from .response import BadResponse, plain
 
 if TYPE_CHECKING:
     from ..base import ProtocolServer
+    from ..listening import ListeningSettings
 
 MAX_BODY = 1024 * 1024
 MAX_HELD = 64 * 1024 * 1024
@@ -85,6 +86,7 @@ class HookFactory(HttpFactory):
         limits: what a connection may ask.
         max_body: bytes of a body, in place of that of `limits`.
         max_held: bytes of all bodies that are under way at one time.
+        listening: whose proxies are trusted; None: those of the server's own settings.
 
     Attributes:
         held: bytes of bodies under way.
@@ -98,6 +100,7 @@ class HookFactory(HttpFactory):
         limits: HttpLimits | None = None,
         max_body: int = MAX_BODY,
         max_held: int = MAX_HELD,
+        listening: ListeningSettings | None = None,
     ) -> None:
         self.hooks = hooks
         self.limits = dataclasses.replace(limits or HttpLimits(), max_body=max_body)
@@ -109,7 +112,7 @@ class HookFactory(HttpFactory):
         self.clock = server.clock
         self.stats = server.stats
         self.log = server.log
-        super().__init__(self)
+        super().__init__(self, proxies=(listening or server.listening).proxies)
 
     # What the HTTP core asks
 

@@ -56,6 +56,11 @@ class Request:
     server: list[str | int] | None = None
 
     @property
+    def client_name(self) -> str:
+        """The address of the other end, "-" on sockets without."""
+        return "-" if self.client is None else str(self.client[0])
+
+    @property
     def has_body(self) -> bool:
         """Tell whether body bytes follow the head."""
         return self.length != 0

@@ -19,6 +19,7 @@ from zope.interface import implementer  # type: ignore[import-untyped]
 
 from ..spool import SpoolFull
 from ..timers import Timer
+from .forwarded import believe
 from .handler import CLIENT_LEFT, Exchange, Upgraded
 from .head import Http2Preface
 from .http2 import PREFACE, Http2Connection
@@ -74,6 +75,7 @@ class HttpStream(Timer):
         "_out",
         "_pace",
         "_phase",
+        "_proxies",
         "_reader",
         "_reading",
         "_request",
@@ -113,6 +115,7 @@ class HttpStream(Timer):
         self._client_name = str(self._client[0]) if self._client is not None else "-"
         self._server = [host.host, host.port] if hasattr(host, "port") else None
         self._scheme = "https" if transport.tls else "http"
+        self._proxies = self._factory.proxies_of(self._client)
         self._out = Outflow(transport, self._drained)
         self._factory.connections.add(self)
         if transport.negotiated_protocol == "h2":
@@ -206,6 +209,8 @@ class HttpStream(Timer):
         request.client = self._client
         request.server = self._server
         request.scheme = self._scheme
+        if self._proxies is not None:
+            believe(request, self._proxies)
         self._began = handler.clock()
         if request.upgrade and self._upgrade(request):
             return
@@ -440,4 +445,6 @@ class HttpStream(Timer):
 
     def _log(self, status: int) -> None:
         size = 0 if self._response is None else self._response.size
-        self._handler.answered(self._request, self._client_name, status, size, self._began)
+        request = self._request
+        client = self._client_name if request is None else request.client_name
+        self._handler.answered(request, client, status, size, self._began)

@@ -12,7 +12,8 @@ from typing import Any, cast
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
-from ..transport import Acceptor, LoopTransport
+from ..acceptor import Acceptor
+from ..transport import LoopTransport
 from .settings import Address
 
 MOST_UNSENT = 64 * 1024  # bytes that a server does not take, beyond what the system holds

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from ...operations.secret import Secret
+from ..listening import ListeningSettings
 
 _WORKSPACE = re.compile(r"[a-z0-9_-]{1,24}")
 _PATH = re.compile(r"/[!-~]*")
@@ -43,7 +44,7 @@ class PathsSettings:
 
 
 @dataclass(kw_only=True)
-class WorkspaceSettings:
+class WorkspaceSettings(ListeningSettings):
     """One workspace that we are an app of.
 
     Args:
@@ -71,6 +72,7 @@ class WorkspaceSettings:
         Raises:
             ValueError: a value makes no sense.
         """
+        super().__post_init__()
         if self.app_token is None and not self.endpoints:
             raise ValueError(
                 "nothing would ever come from Slack: set app_token (Socket Mode), or endpoints and signing_secret "

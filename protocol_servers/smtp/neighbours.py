@@ -2,42 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+
+from ..networks import Networks, one_client
 
 COMMANDS_A_MAIL = 100  # commands that may come for each mail that may
 
 _REMEMBERED = 10_000  # addresses
 _MINUTE = 60.0
-_UNIX = "unix"
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-def read_trusted(entries: Iterable[str]) -> tuple[list[Network], bool]:
-    """Read the setting `trusted`.
-
-    Args:
-        entries: Addresses, networks, or "unix" for clients on unix sockets.
-
-    Returns:
-        The networks, and whether clients on unix sockets are trusted.
-
-    Raises:
-        ValueError: An entry is none of these.
-    """
-    networks: list[Network] = []
-    unix = False
-    for entry in entries:
-        if entry == _UNIX:
-            unix = True
-        else:
-            try:
-                networks.append(ipaddress.ip_network(entry))
-            except ValueError as error:
-                raise ValueError(f'trusted: {error}; write an address, a network, or "unix"') from None
-    return networks, unix
 
 
 class _Bucket:
@@ -68,20 +41,15 @@ class Neighbours:
     """
 
     def __init__(self, trusted: Iterable[str], rate: int | None, clock: Callable[[], float]) -> None:
-        self._networks, self._unix = read_trusted(trusted)
+        self._trusted = Networks(trusted, "trusted")
         self._rate = rate
         self._clock = clock
-        self._mails: OrderedDict[str, _Bucket] = OrderedDict()
-        self._commands: OrderedDict[str, _Bucket] = OrderedDict()
+        self._mails: OrderedDict[str | bytes, _Bucket] = OrderedDict()
+        self._commands: OrderedDict[str | bytes, _Bucket] = OrderedDict()
 
     def trusts(self, host: str) -> bool:
         """Say whether a client at this address is trusted; "": on a unix socket."""
-        if not host:
-            return self._unix
-        address = _address(host)
-        return address is not None and any(
-            address in network for network in self._networks if network.version == address.version
-        )
+        return host in self._trusted
 
     def admit_mail(self, host: str) -> bool:
         """Count a mail from an address; say whether it may come now."""
@@ -91,8 +59,8 @@ class Neighbours:
         """Count commands from an address; say whether it may go on."""
         return self._rate is None or self._take(self._commands, host, count, self._rate * COMMANDS_A_MAIL)
 
-    def _take(self, buckets: OrderedDict[str, _Bucket], host: str, count: int, most: float) -> bool:
-        key, now = _network(host), self._clock()
+    def _take(self, buckets: OrderedDict[str | bytes, _Bucket], host: str, count: int, most: float) -> bool:
+        key, now = one_client(host), self._clock()
         bucket = buckets.get(key)
         if bucket is None:
             bucket = buckets[key] = _Bucket(most, now)
@@ -100,19 +68,3 @@ class Neighbours:
                 buckets.popitem(last=False)
         buckets.move_to_end(key)
         return bucket.take(count, most, now)
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-def _network(host: str) -> str:
-    """Return what one client can hardly have many of: an IPv4 address, or the 64 bits of an IPv6 network."""
-    address = _address(host)
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address or host)

@@ -308,3 +308,7 @@ class SmtpFactory(Factory):
     def buildProtocol(self, addr: Any) -> SmtpConnection:
         """Return the protocol of a new connection."""
         return SmtpConnection(self.host)
+
+    def too_many(self) -> bytes:
+        """Return what a client is told that finds no room."""
+        return replies.TOO_MANY_CONNECTIONS.encode()

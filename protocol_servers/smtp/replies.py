@@ -133,6 +133,7 @@ TOO_MUCH_FOR_SO_MANY = Reply(552, "5.3.4 The mail has too many large parts for s
 BARE_IN_DATA = Reply(550, "5.6.0 The mail has a bare CR or LF: only CR LF ends a line")
 TOO_OFTEN = Reply(451, "4.7.1 Too many mails from your address, try again later")
 TOO_MANY_COMMANDS = Reply(421, "4.7.0 Too many commands from your address, closing")
+TOO_MANY_CONNECTIONS = Reply(421, "4.7.0 Too many connections, try again later")
 TOO_SLOW = Reply(421, "4.4.2 The mail comes too slowly, closing")
 TOO_MANY_ERRORS = Reply(421, "4.7.0 Too many errors, closing")
 NOT_HTTP = Reply(421, "4.7.0 This is SMTP, closing")

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..listening import ListeningSettings
+from ..networks import Networks
 from .addresses import is_domain, parse_path
-from .neighbours import read_trusted
 from .outgoing.relay import Relay, Tls, parse_relay
 
 
 @dataclass(kw_only=True)
-class SmtpSettings:
-    """What can be set of the SMTP server; times in seconds, sizes in bytes.
+class SmtpSettings(ListeningSettings):
+    """What can be set of the SMTP server; times in seconds, sizes in bytes. `ListeningSettings` has the rest.
 
     Args:
         endpoints: where to listen, as Twisted endpoint strings.
@@ -76,13 +77,14 @@ class SmtpSettings:
         Raises:
             ValueError: a value makes no sense.
         """
+        super().__post_init__()
         if self.hostname and not (self.hostname.isascii() and is_domain(self.hostname)):
             raise ValueError(f"hostname: {self.hostname!r} is not a host name")
         if self.key is not None and self.certificate is None:
             raise ValueError("key: there is no certificate that it belongs to")
         if self.auth_file is not None and self.auth_callable is not None:
             raise ValueError("auth_file and auth_callable: only one of them can know the users")
-        read_trusted(self.trusted)
+        Networks(self.trusted, "trusted")
         if self.relay is None and self.relay_password is not None:
             raise ValueError("relay_password: there is no relay that it belongs to")
         _ = self.parsed_relay  # which looks at it

@@ -17,10 +17,11 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
 from zope.interface.verify import verifyObject  # type: ignore[import-untyped]
 
+from trunkline.protocol_servers.acceptor import Acceptor
 from trunkline.protocol_servers.endpoints import Port, listen_all
 from trunkline.protocol_servers.testing import ReactorThread
 from trunkline.protocol_servers.tls import server_context
-from trunkline.protocol_servers.transport import Acceptor, LoopTransport
+from trunkline.protocol_servers.transport import LoopTransport
 
 PATIENCE = 20
 MUCH = 8 * 1024 * 1024  # more than the sockets' buffers take

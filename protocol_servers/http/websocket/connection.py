@@ -292,8 +292,7 @@ class WebSocket(Timer):
         waiting, self._waiting = self._waiting, None
         assert waiting is not None
         request = waiting.request
-        client = "-" if request.client is None else str(request.client[0])
-        self.server.answered(request, client, status, size, self.server.clock() - waiting.began)
+        self.server.answered(request, request.client_name, status, size, self.server.clock() - waiting.began)
 
     def _keep_early(self, data: bytes) -> None:
         waiting = self._waiting

@@ -29,6 +29,7 @@ from h2.events import (
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer  # type: ignore[import-untyped]
 
+from ..forwarded import believe
 from ..handler import Upgraded
 from ..request import BadRequest
 from .engine import GoAway
@@ -91,6 +92,7 @@ class Http2Connection(Turns):
         "_passed",
         "_phase",
         "_pinged",
+        "_proxies",
         "_scheme",
         "_server",
         "_stalled",
@@ -113,6 +115,7 @@ class Http2Connection(Turns):
         self._client = client
         self._server = server
         self._scheme = scheme
+        self._proxies = factory.proxies_of(client)
         self.client_name = client_name
         self.date = factory.date
         self._phase = _OPEN
@@ -246,6 +249,8 @@ class Http2Connection(Turns):
         request.client = self._client
         request.server = self._server
         request.scheme = self._scheme
+        if self._proxies is not None:
+            believe(request, self._proxies)
         if not self._flows:
             handler.timers.set(self, KEEP_ALIVE)
         if request.upgrade:

@@ -230,8 +230,9 @@ class Http2Stream(Flow):
 
     def _log(self, status: int) -> None:
         size = 0 if self._response is None else self._response.size
-        connection = self._connection
-        connection.handler.answered(self._request, connection.client_name, status, size, self._began)
+        connection, request = self._connection, self._request
+        client = connection.client_name if request is None else request.client_name
+        connection.handler.answered(request, client, status, size, self._began)
 
     @property
     def sockets(self) -> Sequence[Any]:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
+from ...acceptor import Acceptor
 from ...transport import LoopTransport
 from . import dialogue
 from .dialogue import Answer, AnswerReader, Ask, Dialogue, Envelope, Extensions, RelayError, Transfer

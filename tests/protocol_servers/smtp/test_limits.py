@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from trunkline.protocol_servers.smtp.neighbours import COMMANDS_A_MAIL, Neighbours, read_trusted
+from trunkline.protocol_servers.smtp.neighbours import COMMANDS_A_MAIL, Neighbours
 
 NOBODY = {"accept": False, "code": 550, "text": "5.1.1 No such recipient here"}
 
@@ -176,4 +176,3 @@ def test_an_ipv6_network_is_one_client_and_no_more_is_remembered_than_fits(manua
     for number in range(30_000):
         known.admit_mail(f"10.0.{number // 256}.{number % 256}")
     assert len(known._mails) == 10_000
-    assert read_trusted([]) == ([], False)
