@@ -183,6 +183,10 @@ class Inbox(ABC):
             if len(self._gone) > _GONE:
                 self._gone.popitem(last=False)
 
+    def groups(self) -> tuple[int, int]:
+        """Return how many groups have members here, and how many members there are."""
+        return self._membership.sizes()
+
     def announce(self, info: Mapping[str, Any]) -> None:
         """Tell at the end of this loop turn that this server is alive; see `Layer.announce`."""
         self._enqueue(self._checked.announce(self.name, info), None)

@@ -61,6 +61,10 @@ class Membership:
             (group, local, infos.get((group, local))) for group, members in self._groups.items() for local in members
         ]
 
+    def sizes(self) -> tuple[int, int]:
+        """Return how many groups there are, and how many members of any."""
+        return len(self._groups), len(self._of)
+
     def known(self, locals_: Iterable[str]) -> list[str]:
         """Return those of these local parts that are in any group."""
         return list(self._of.keys() & locals_)

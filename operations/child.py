@@ -1,8 +1,9 @@
 """One supervised process, as its parent sees it; `parent.py` is the other end.
 
 Between the two is a socket pair. On it the child says, one JSON object a line, {"ready": [texts for people]},
-{"failed": "one line"} and {"files": [paths]}. The parent says nothing: that it will not say anything any more tells the
-child that it is dismissed, and that its end is closed that the parent is gone.
+{"failed": "one line"}, {"files": [paths]} and, at its end and when asked, {"report": …}, what it tells of itself
+(`reports.py`). The parent says nothing but ASK. That it will not say anything any more tells the child that it is
+dismissed, and that its end is closed that the parent is gone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ DECIDED_BY_PARENT = (signal.SIGINT, signal.SIGHUP)
 
 Command = Callable[[str], Sequence[str]]
 """From the marker of a supervised process, "number:descriptor", to what is executed."""
+
+ASK = b"?"
 
 _CHUNK = 65536
 _NAMES: dict[int, str] = {number: number.name for number in signal.Signals}  # most real-time signals have none
@@ -90,6 +93,15 @@ class Child:
     def signal(self, number: int) -> None:
         """Send it a signal, unless it has ended."""
         self._process.send_signal(number)
+
+    def ask(self) -> bool:
+        """Ask it for a report, which it tells as anything else; False if it cannot be asked."""
+        if self.ready_at is None or self.leaving:
+            return False
+        try:
+            return self._socket.send(ASK) == len(ASK)
+        except OSError:
+            return False  # it has ended, or did not listen for long
 
     def dismiss(self) -> None:
         """Tell it to end: by SIGTERM, which it can tell from one of somebody else."""

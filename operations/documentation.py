@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
 from .secret import Secret
-from .settings import ChannelSettings, Configuration, WorkerSettings
+from .settings import OPERATIONS, ChannelSettings, Configuration, OperationsSettings, WorkerSettings
 from .tables import tables_of
 
 _PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or false", Secret: "`{ env }` or `{ file }`"}
@@ -28,7 +28,7 @@ def reference(tables: Mapping[str, type[Any]]) -> str:
             `Args` or `Attributes` of the docstrings of the class and of those it builds on.
     """
     parts = ["## At the top", "", *_lines(Configuration, ("layer", "routing")), ""]
-    classes = {"channels.PATTERN": ChannelSettings, "worker": WorkerSettings, **tables}
+    classes = {"channels.PATTERN": ChannelSettings, "worker": WorkerSettings, OPERATIONS: OperationsSettings, **tables}
     for name, cls in classes.items():
         parts += [*_section(name, cls), ""]
     return "\n".join(parts)

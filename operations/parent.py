@@ -10,14 +10,16 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from .child import DECIDED_BY_PARENT
+from .child import ASK, DECIDED_BY_PARENT
 from .errors import UsageError
 from .reloading import imported_files
 
 log = logging.getLogger("trunkline.process")
 
+_CHUNK = 4096
 _LOOK = 1.0  # seconds between two looks at what was imported since
 
 
@@ -31,6 +33,7 @@ class Parent:
 
     Attributes:
         number: Which of the parent's processes this is, from 1 on.
+        report: Makes what is told when the parent asks; None: nothing, this time.
 
     Raises:
         UsageError: no parent wrote that.
@@ -44,20 +47,22 @@ class Parent:
         except (ValueError, OSError):
             raise UsageError("--child is for processes that trunkline starts by itself") from None
         self._socket.set_inheritable(False)
+        self.report: Callable[[], dict[str, Any] | None] = lambda: None
+        self._saying, self._hearing = threading.Lock(), threading.Lock()
+        self._dismissed = False
         for each in DECIDED_BY_PARENT:
             if signal.getsignal(each) is not signal.SIG_IGN:
                 # A handler, since what is ignored stays ignored in the programs that a consumer runs.
                 signal.signal(each, lambda *_: None)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, DECIDED_BY_PARENT)
-        threading.Thread(target=self._miss, name="trunkline-parent", daemon=True).start()
+        threading.Thread(target=self._listen, name="trunkline-parent", daemon=True).start()
 
     @property
     def dismissed(self) -> bool:
         """Whether the parent told this process to end, or is gone: a SIGTERM may be of anybody."""
-        try:
-            return not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
+        if self._hear():  # in the place of the thread that listens, which need not be the one to answer
+            threading.Thread(target=self.tell, name="trunkline-report", daemon=True).start()
+        return self._dismissed
 
     def ready(self, told: Sequence[str] = ()) -> None:
         """Say that this process has started.
@@ -75,6 +80,12 @@ class Parent:
         """Name files that, when they change, call for new processes."""
         self._say({"files": sorted(paths)})
 
+    def tell(self) -> None:
+        """Tell how this process is doing."""
+        report = self.report()
+        if report is not None:
+            self._say({"report": report})
+
     def follow_imports(self) -> None:
         """Name the files of what is imported, now and from now on."""
         known = imported_files()
@@ -90,13 +101,36 @@ class Parent:
                 known |= new
 
     def _say(self, what: dict[str, object]) -> None:
+        line = json.dumps(what).encode() + b"\n"
         try:
-            self._socket.sendall(json.dumps(what).encode() + b"\n")
+            with self._saying:  # a line of one thread, then one of another
+                self._socket.sendall(line)
         except OSError:
             pass  # the parent is gone, and that is acted on below
 
-    def _miss(self) -> None:
-        """Wait for the parent's end, and end as if it had said so."""
+    def _hear(self) -> bool:
+        """Take what the parent has said by now; return whether it asked for a report."""
+        asked = False
+        with self._hearing:
+            try:
+                while not self._dismissed:
+                    said = self._socket.recv(_CHUNK, socket.MSG_DONTWAIT)
+                    asked = asked or ASK in said
+                    self._dismissed = not said
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._dismissed = True
+        return asked
+
+    def _listen(self) -> None:
+        """Answer the parent; wait for its end, and end as if it had said so."""
+        said = select.poll()
+        said.register(self._socket, select.POLLIN)
+        while not self._dismissed:
+            said.poll()
+            if self._hear():
+                self.tell()
         gone = select.poll()
         gone.register(self._socket, 0)  # no events but that the other end is closed
         gone.poll()

@@ -18,14 +18,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .addresses import is_loopback
 from .errors import ExitError, SettingsError
+from .secret import Secret
 from .tables import Given, TableReader, environment_names, inner, nearest, place, wrapped
 
 DEFAULT_FILE = "trunkline.toml"
 
+OPERATIONS = "operations"
+"""The table of what a command tells of itself."""
+
 # What the documentation of the configuration names and this version does not have.
 NOT_BUILT = {
-    "operations": "status page",
     "smtp.webhooks": "mail webhooks",
 }
 
@@ -71,6 +75,25 @@ class ChannelSettings:
     durable: bool | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class OperationsSettings:
+    """The table `[operations]`: where a command tells how it and its processes are doing, if it has a port.
+
+    Attributes:
+        port: Where it listens; 0: any port that is free; by default nowhere.
+        host: The address it listens on; any other than this machine's own needs a token.
+        token: What has to be brought, as `Authorization: Bearer TOKEN` or as the password that a browser asks for.
+    """
+
+    port: int | None = field(default=None, metadata={"min": 0, "max": 65535})
+    host: str = "127.0.0.1"
+    token: Secret | None = None
+
+    def __post_init__(self) -> None:
+        if self.token is None and not is_loopback(self.host):
+            raise ValueError(f'host {self.host} is open to others and needs a token = {{ env = "NAME" }}')
+
+
 @dataclass(frozen=True)
 class Configuration:
     """Everything that can be configured.
@@ -82,6 +105,7 @@ class Configuration:
         channels: Settings by channel pattern, in the file's order: the first match wins.
         servers: Settings of each configured server by its table's name.
         worker: Settings of the worker.
+        operations: Where a command tells how it is doing.
     """
 
     path: str | None = None
@@ -90,6 +114,7 @@ class Configuration:
     channels: dict[str, ChannelSettings] = field(default_factory=dict)
     servers: dict[str, Any] = field(default_factory=dict)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
+    operations: OperationsSettings = field(default_factory=OperationsSettings)
 
 
 @dataclass(frozen=True)
@@ -113,7 +138,7 @@ def load(
         overrides: What flags say: {"layer": url, "worker": {"grace": 5.0}}; None stands for a flag not given.
         tables: The settings dataclass of each server by its table's name; looked up only for the configured ones,
             so that a server whose packages are not installed does not matter until it is used.
-        wanted: The servers whose tables are read, the others being somebody else's; None: all.
+        wanted: The servers whose tables are read, and `OPERATIONS`, the others being somebody else's; None: all.
 
     Raises:
         SettingsError: everything that is wrong with it.
@@ -156,21 +181,24 @@ class _Loading:
         self._environ = {name: value for name, value in environ.items() if name.startswith("TRUNKLINE_")}
         self._overrides = overrides
         self._tables = tables
-        self._wanted = list(tables) if wanted is None else wanted
+        self._wanted = [*tables, OPERATIONS] if wanted is None else wanted
         self._reader = TableReader(environ, Path(path or ".").parent)
         self.problems = self._reader.problems
 
     def configuration(self) -> Configuration:
         self._refuse_not_built()
-        known = {"layer", "routing", "channels", "worker", *self._tables}
+        known = {"layer", "routing", "channels", "worker", "operations", *self._tables}
         for key in self._document.keys() - known - NOT_BUILT.keys():
             self.problems.append(f"{place(self._file, key)}: unknown key; {nearest(key, known)}")
         top = self._table(_Top, None) or _Top()
         worker = self._table(WorkerSettings, "worker") or WorkerSettings()
+        wanted = OPERATIONS in self._wanted
+        operations = (self._table(OperationsSettings, OPERATIONS) if wanted else None) or OperationsSettings()
         channels = self._channels()
-        servers = {name: self._table(self._tables[name], name) for name in self._wanted if self._configured(name)}
+        named = [name for name in self._wanted if name != OPERATIONS]
+        servers = {name: self._table(self._tables[name], name) for name in named if self._configured(name)}
         self._refuse_unknown_variables()
-        return Configuration(self._path, top.layer, top.routing, channels, servers, worker)
+        return Configuration(self._path, top.layer, top.routing, channels, servers, worker, operations)
 
     @property
     def _file(self) -> str:
@@ -235,7 +263,8 @@ class _Loading:
                     self.problems.append(f"{variable}: this version of Trunkline has no {what}")
 
     def _refuse_unknown_variables(self) -> None:
-        others = tuple(f"TRUNKLINE_{name.upper()}_" for name in self._tables if name not in self._wanted)
+        tables = {**dict.fromkeys(self._tables), OPERATIONS: None}
+        others = tuple(f"TRUNKLINE_{name.upper()}_" for name in tables if name not in self._wanted)
         theirs = (name for name, value in self._environ.items() if not _is_link(name, value))
         unknown = sorted(name for name in theirs if not name.startswith(others))
         if not unknown:
@@ -243,7 +272,8 @@ class _Loading:
         known = {**environment_names(_Top, "TRUNKLINE"), **environment_names(WorkerSettings, "TRUNKLINE_WORKER")}
         for table in self._wanted:
             try:
-                known.update(environment_names(self._tables[table], f"TRUNKLINE_{table.upper()}"))
+                cls = OperationsSettings if table == OPERATIONS else self._tables[table]
+                known.update(environment_names(cls, f"TRUNKLINE_{table.upper()}"))
             except ExitError:
                 continue  # its extra is not installed: nobody can have meant it
         self.problems.extend(f"{name}: unknown setting; {nearest(name, known)}" for name in unknown)

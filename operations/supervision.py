@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from .census import Census
 from .child import Child, Command
 from .errors import ExitError, StartError, UsageError
 from .process import exit_now
@@ -54,6 +55,9 @@ class Supervisor:
         watch: Files that call for new processes when they change; None: nothing is watched.
         jitter: Returns a random number between two.
         now: Ends the parent at the second signal.
+
+    Attributes:
+        census: What the processes tell of themselves.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class Supervisor:
         self._failure: ExitError | None = None
         self._code = 0
         self._terminal = Terminal()
+        self.census = Census(what, count, lambda: self._crew.values(), self._loop.time)
 
     async def main(self) -> int:
         """Start the processes and keep them until a signal.
@@ -197,6 +202,8 @@ class Supervisor:
     def _hear(self, child: Child, said: dict[str, Any]) -> None:
         if self._watch is not None:
             self._watch.add(said.get("files", ()))
+        if "report" in said:
+            self.census.heard(child, said["report"])
         child.failure = said.get("failed", child.failure)
         if "ready" in said and not child.leaving:
             child.ready_at = self._loop.time()
@@ -236,6 +243,7 @@ class Supervisor:
         ended = [child for child in self._alive if child.has_ended()]
         self._alive.difference_update(ended)
         for child in ended:
+            self.census.ended(child)
             self._has_ended(child)
         if self._ending and not self._alive:
             self._ended.set()
@@ -274,6 +282,7 @@ class Supervisor:
 
     def _restart(self, number: int) -> None:
         self._due.pop(number, None)
+        self.census.restarts += 1
         try:
             self._crew[number] = self._start(number)
         except OSError as error:

@@ -13,7 +13,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..layer import ChannelFull, Inbox, InboxItem, Layer, LayerUnavailable, MessageTooLarge
@@ -45,6 +45,7 @@ class ProtocolServer:
         clock: A monotonic clock in seconds, for deadlines.
 
     Attributes:
+        network: The network or workspace it belongs to; "" where there is only one server of a protocol.
         ports: What the server listens on, for people: ``http://127.0.0.1:8000``.
         peers: What it connects to, for people.
         stats: Named counters.
@@ -59,6 +60,7 @@ class ProtocolServer:
 
     name: ClassVar[str]
     extra: ClassVar[str | None] = None
+    network = ""
     Settings: ClassVar[type]
 
     def __init__(
@@ -279,6 +281,41 @@ class ProtocolServer:
         self.turns.close()
         self.timers.close()
         await self.inbox.close()
+
+    # What is told of it
+
+    @property
+    def title(self) -> str:
+        """Its name for people: `http`, `slack.acme`."""
+        return f"{self.name}.{self.network}" if self.network else self.name
+
+    @property
+    def serves(self) -> bool:
+        """Whether it can do its work for anybody at present."""
+        return self.available
+
+    @property
+    def sockets(self) -> int:
+        """How many connections clients have open."""
+        return sum(port.connections for port in self._listening)
+
+    @property
+    def waiting(self) -> int:
+        """How many `Connection`s there are: what can be answered."""
+        return len(self._connections)
+
+    @property
+    def groups(self) -> tuple[int, int]:
+        """How many groups have members here, and how many members there are."""
+        return self.inbox.groups() if "inbox" in vars(self) else (0, 0)
+
+    def problems(self) -> list[str]:
+        """Return what a person has to do something about, a line each; begins with the `title`."""
+        return []
+
+    def counts(self) -> Mapping[str, int]:
+        """Return the named counters."""
+        return self.stats
 
     # What a protocol calls
 

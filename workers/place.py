@@ -19,6 +19,7 @@ from ..layer import LayerError, LayerUnavailable
 from .consuming import Consuming
 from .context import wall_clock
 from .flushing import HOLD, Flusher
+from .lags import Lags
 
 if TYPE_CHECKING:
     from ..layer import Delivery
@@ -43,6 +44,7 @@ class Place:
     Attributes:
         flusher: Its way out.
         consuming: What becomes of each message.
+        lags: How long messages waited.
     """
 
     def __init__(self, worker: Worker) -> None:
@@ -56,6 +58,7 @@ class Place:
         self._unstarted: deque[Delivery] = deque()  # of the present batch; the helper thread takes from it as well
         self._taken_at = _FOREVER
         self.batches = 0
+        self.lags = Lags()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name=worker.name, daemon=True)
         self.flusher = Flusher(layer, worker._pause, worker._expect, self._outage)
@@ -130,6 +133,7 @@ class Place:
         worker, flusher, unstarted = self._worker, self.flusher, self._unstarted
         consume, now = self.consuming.consume, time.perf_counter
         self.batches += 1
+        self.lags.taken(deliveries[0], len(deliveries))
         consumed, start = 0, now()
         last = start
         if len(deliveries) > 1 and worker._helper is not None and worker._prefetch is None:

@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from operator import add
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,15 @@ class Worker:
             # Copied in one go: their threads go on counting.
             total.update(dict(place.consuming.stats))
             total.update(dict(place.flusher.stats))
+        return total
+
+    def lags(self) -> dict[str, list[float]]:
+        """Return how long messages waited for this worker, by channel; see `Lags.rows`."""
+        total: dict[str, list[float]] = {}
+        for place in self._places:
+            for channel, row in list(place.lags.rows.items()):
+                before = total.get(channel)
+                total[channel] = list(row) if before is None else list(map(add, before, row))
         return total
 
     def run(self) -> None:

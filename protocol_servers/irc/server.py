@@ -102,6 +102,27 @@ class IrcServer(ProtocolServer):
         """Return a server for each network."""
         return [cls(layer, each, network=name, reactor=reactor) for name, each in settings.networks.items()]
 
+    # What is told of it
+
+    @property
+    def serves(self) -> bool:
+        """Whether it is in its network."""
+        return self._registered and super().serves
+
+    def problems(self) -> list[str]:
+        """Return what a person has to do something about, a line each."""
+        if self._registered:
+            return []
+        return [f"{self.title}: {'another process is in this network' if self._idle else 'not connected'}"]
+
+    def counts(self) -> Mapping[str, int]:
+        """Return the named counters, those of the session included."""
+        return self.stats + self.session.stats if "session" in vars(self) else self.stats
+
+    @property
+    def _registered(self) -> bool:
+        return "session" in vars(self) and self.session.registered
+
     # Life
 
     def inbox_name(self) -> str:

@@ -167,13 +167,18 @@ class SlackServer(ProtocolServer):
         """Whether this process is the one that speaks in the workspace."""
         return self._seat.held
 
+    @property
+    def serves(self) -> bool:
+        """Whether Slack takes its token."""
+        return self._token_problem is None and super().serves
+
     def problems(self) -> list[str]:
         """Return what a person has to do something about, a line each."""
         socket = None if self._socket is None else self._socket.problem
         found = (self._token_problem or self.speaker.problem, socket)
-        problems = [f"slack.{self.network}: {each}" for each in found if each is not None]
+        problems = [f"{self.title}: {each}" for each in found if each is not None]
         if not self._known:
-            problems.append(f"slack.{self.network}: Slack did not answer yet")
+            problems.append(f"{self.title}: Slack did not answer yet")
         return problems
 
     # Life

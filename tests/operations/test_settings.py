@@ -171,7 +171,7 @@ def test_empty_layer_in_the_environment_is_unset(write: Write) -> None:
         ("[wbe]\n", "wbe: unknown key; did you mean web?"),
         (
             '["odd\\nkey"]',
-            '"odd\\nkey": unknown key; what can stand here: channels, keyed, layer, needy, routing, web, worker',
+            '"odd\\nkey": unknown key; what can stand here: channels, keyed, layer, needy, operations, routing, web, worker',
         ),
         ("[web]\nendpoints = 'tcp:1'", "[web] endpoints: expected a list in brackets, got 'tcp:1'"),
         (
@@ -208,7 +208,15 @@ def test_empty_layer_in_the_environment_is_unset(write: Write) -> None:
         ),
         ("[channels.x]\ncapacity = 0", "[channels.x] capacity: must be at least 1, got 0"),
         ("[channels.x]\ndurable = 1", "[channels.x] durable: expected true or false, got 1"),
-        ("[operations]\nport = 1", "[operations]: this version of Trunkline has no status page"),
+        ("[operations]\nport = 65536", "[operations] port: must be at most 65535, got 65536"),
+        (
+            "[operations]\nport = 1\nhost = '0.0.0.0'",
+            '[operations]: host 0.0.0.0 is open to others and needs a token = { env = "NAME" }',
+        ),
+        (
+            "[operations]\ntoken = 'hunter2'",
+            '[operations] token: expected { env = "NAME" } or { file = "path" }: a secret does not stand in the file itself',
+        ),
         ("[smtp.webhooks.x]\n", "[smtp.webhooks]: this version of Trunkline has no mail webhooks"),
         ("layer = 1", 'layer: expected a text in quotes or { env = "NAME" } or { file = "path" }, got 1'),
     ],
@@ -233,7 +241,8 @@ def test_mistakes_in_the_file(write: Write, text: str, expected: str) -> None:
         ("WEB_MAX_HEAD", "1", "must be at least 1024, got '1'"),
         ("WEB_PROXY", "maybe", "expected true or false, got 'maybe'"),
         ("WEB_PORT", "8000", None),
-        ("OPERATIONS_PORT", "9090", "this version of Trunkline has no status page"),
+        ("OPERATIONS_PORT", "many", "expected a whole number, got 'many'"),
+        ("OPERATIONS_TOKE", "x", "unknown setting; did you mean TRUNKLINE_OPERATIONS_TOKEN?"),
     ],
 )
 def test_mistakes_in_the_environment(name: str, value: str, expected: str | None) -> None:

@@ -17,6 +17,7 @@ from ..operations.errors import ExitError, StartError, UsageError
 from ..operations.logging import FORMATS, LEVELS
 from ..operations.process import exit_now, to_handle
 from . import running
+from .telling import Telling
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -123,6 +124,8 @@ async def _serve(
     if parent is None:
         tell(f"Trunkline {__version__}: the bus runs; use it with --layer ipc://{path} (Ctrl-C ends)")
     else:
+        told = Telling("bus", parent)
+        told.of()
         parent.ready([f"ipc://{path}"])
     await ended.wait()
     if parent is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import dataclasses
 import os
 import tempfile
@@ -12,6 +13,7 @@ from urllib.parse import quote
 
 from . import configuration as configured
 from . import running
+from .telling import Telling, telling
 
 if TYPE_CHECKING:
     from ..layer import Layer
@@ -77,10 +79,10 @@ def _run(
     from ..protocol_servers import make_servers
 
     wanted = configuration.worker
-    voice = running.Voice(arguments, configuration)
     what = f"{configuration.routing} with {wanted.processes} worker process{'es' * (wanted.processes > 1)}"
 
-    async def main() -> int:
+    async def main(told: Telling) -> int:
+        voice = running.Voice(arguments, configuration, told)
         servers = make_servers(settings, layer, reactor=reactor)
         work, *buses = [running.child_command(arguments.argv, command) for command in commands]
         watch = Watch() if arguments.reload else None
@@ -89,18 +91,25 @@ def _run(
             voice.begin(what, running.addresses(servers))
             running.settle()
 
+        workers = Supervisor(work, wanted.processes, what="worker", grace=wanted.grace, watch=watch)
+        bus = Supervisor(buses[0], 1, what="bus", grace=_BUS_GRACE) if buses else None
+        crews = [workers] if bus is None else [workers, bus]
+        told.of(servers=servers, crews=crews, loop=asyncio.get_running_loop())
         return await ServingParent(
             servers,
-            Supervisor(work, wanted.processes, what="worker", grace=wanted.grace, watch=watch),
-            Supervisor(buses[0], 1, what="bus", grace=_BUS_GRACE) if buses else None,
+            workers,
+            bus,
             drain=min(DRAIN, wanted.grace),
             ready=ready,
             stopping=voice.stopping,
             now=now,
         ).main()
 
-    with layer:
-        return event_loop.run(reactor, main())
+    with (
+        layer,
+        telling(arguments, configuration, lambda: layer, kind="servers", command=f"trunkline run {what}") as told,
+    ):
+        return event_loop.run(reactor, main(told))
 
 
 def _worker(arguments: argparse.Namespace, configuration: Configuration) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import configuration as configured
 from . import processes, running
+from .telling import Telling, telling
 
 if TYPE_CHECKING:
     from ..layer import Layer
@@ -60,8 +61,10 @@ def execute(arguments: argparse.Namespace) -> int:
         log.warning("%s", fault)
     layer = running.open_layer(configuration)
     try:
-        voice = running.Voice(arguments, configuration)
-        return event_loop.run(reactor, _serve(configuration, routing, servers, layer, reactor, voice))
+        what = f"trunkline run {configuration.routing}"
+        with telling(arguments, configuration, lambda: layer, kind="servers and worker", command=what) as told:
+            voice = running.Voice(arguments, configuration, told)
+            return event_loop.run(reactor, _serve(configuration, routing, servers, layer, reactor, voice, told))
     finally:
         if configured.in_memory(configuration):
             waiting = layer.global_statistics()["messages_pending"]
@@ -78,7 +81,10 @@ async def _serve(
     layer: Layer,
     reactor: Any,
     voice: running.Voice,
+    told: Telling,
 ) -> int:
+    import asyncio
+
     from ..operations.process import Process
     from ..protocol_servers import make_servers
     from ..workers import Worker, set_layer
@@ -94,6 +100,8 @@ async def _serve(
         max_messages=wanted.max_messages,
         stream_timeout=wanted.stream_timeout,
     )
+
+    told.of(servers=servers, worker=worker, loop=asyncio.get_running_loop())
 
     def ready() -> None:
         voice.begin(configuration.routing or "", running.addresses(servers))

@@ -7,6 +7,7 @@ import gc
 import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ..layer import Layer
     from ..operations.parent import Parent
     from ..operations.settings import Configuration
+    from .telling import Telling
 
 _LOCAL = " (this machine only; interface=0.0.0.0 in the endpoint opens it)"
 
@@ -37,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser, layer: str, processes: str) -
     parser.add_argument("--layer", metavar="URL", help=layer)
     parser.add_argument("--processes", metavar="N", type=int, help=processes)
     parser.add_argument("--grace", metavar="S", type=float, help="seconds that open work may need at the end (30)")
+    parser.add_argument(
+        "--show-content", action="store_true", help="let the status page of [operations] show what messages hold"
+    )
     parser.add_argument("--log-format", choices=FORMATS, default="text", help="log lines for people or for machines")
     parser.add_argument("--log-level", choices=LEVELS, default="info", help="the least important lines shown")
 
@@ -70,10 +75,18 @@ class Voice:
     Args:
         arguments: The command's arguments.
         configuration: Its settings.
+        told: Who else wants to know.
         parent: The parent of a supervised process.
     """
 
-    def __init__(self, arguments: argparse.Namespace, configuration: Configuration, parent: Parent | None = None):
+    def __init__(
+        self,
+        arguments: argparse.Namespace,
+        configuration: Configuration,
+        told: Telling,
+        parent: Parent | None = None,
+    ):
+        self._told = told
         self._tell = log.info if arguments.log_format == "json" else _say
         self._layer = configured.shown_layer(configuration)
         self._parent = parent
@@ -85,14 +98,17 @@ class Voice:
             what: What runs.
             told: What else people should know.
         """
+        self._told.begin()
         if self._parent is not None:
             self._parent.ready(told)
             return
-        for text in (f"Trunkline {__version__}: {what} on {self._layer}", *told, "Ctrl-C ends"):
+        port = [f"status on {self._told.address}"] if self._told.address else []
+        for text in (f"Trunkline {__version__}: {what} on {self._layer}", *told, *port, "Ctrl-C ends"):
             self._tell(text)
 
     def stopping(self) -> None:
         """Say that the first signal came."""
+        self._told.stopping()
         if self._parent is None:
             self._tell("stopping; a second Ctrl-C ends at once")
 
@@ -183,22 +199,31 @@ def supervise(
 
     from ..operations.reloading import Watch
     from ..operations.supervision import Supervisor
+    from .telling import telling
 
     start_logging(arguments, twisted=False)
-    voice = Voice(arguments, configuration)
+    with ExitStack() as ending:
 
-    async def main() -> int:
-        return await Supervisor(
-            child_command(arguments.argv, arguments.argv),
-            processes,
-            what=kind,
-            grace=configuration.worker.grace,
-            ready=lambda told: voice.begin(what, told),
-            stopping=voice.stopping,
-            watch=Watch() if reload else None,
-        ).main()
+        def layer() -> Layer:
+            return ending.enter_context(configured.open_layer_of(configuration))
 
-    return asyncio.run(main())
+        told = ending.enter_context(telling(arguments, configuration, layer, kind="supervisor", command=what))
+        voice = Voice(arguments, configuration, told)
+
+        async def main() -> int:
+            supervisor = Supervisor(
+                child_command(arguments.argv, arguments.argv),
+                processes,
+                what=kind,
+                grace=configuration.worker.grace,
+                ready=lambda said: voice.begin(what, said),
+                stopping=voice.stopping,
+                watch=Watch() if reload else None,
+            )
+            told.of(crews=[supervisor], loop=asyncio.get_running_loop())
+            return await supervisor.main()
+
+        return asyncio.run(main())
 
 
 def child_command(argv: Sequence[str], child: Sequence[str]) -> Callable[[str], list[str]]:

@@ -6,9 +6,11 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ..operations.errors import UsageError
+from ..operations.settings import OPERATIONS
 from ..protocol_servers import SERVERS, load_server, make_servers
 from . import configuration as configured
 from . import running
+from .telling import Telling, telling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +69,7 @@ def _execute(arguments: argparse.Namespace, parent: Parent | None) -> int:
         _refuse_listening(arguments)
     elif name in _NAMED and arguments.endpoints is not None:
         raise UsageError(f"serve {name} has endpoints in its tables, [{name}.WORKSPACE], and not after -e")
-    configuration = configured.load_configuration(arguments, (name,))
+    configuration = configured.load_configuration(arguments, (name, OPERATIONS))
     settings = _settings_of(name, configuration)
     running.require_shared_layer(configuration, f"serve {name}")
     processes = arguments.processes or 1
@@ -84,15 +86,24 @@ def _execute(arguments: argparse.Namespace, parent: Parent | None) -> int:
         servers = make_servers({name: settings}, layer, reactor=reactor)
         for server in servers:
             server.reuse_port = processes > 1
-        voice = running.Voice(arguments, configuration, parent)
-        return event_loop.run(reactor, _serve(servers, voice, configuration.worker.grace, parent is not None))
+        kind = f"{name} server"
+        with telling(arguments, configuration, lambda: layer, kind=kind, command=kind, parent=parent) as told:
+            voice = running.Voice(arguments, configuration, told, parent)
+            serving = _serve(servers, voice, told, configuration.worker.grace, parent is not None)
+            return event_loop.run(reactor, serving)
     finally:
         layer.close()
         end_within(configuration.worker.grace)
 
 
-async def _serve(servers: Sequence[ProtocolServer], voice: running.Voice, grace: float, supervised: bool) -> int:
+async def _serve(
+    servers: Sequence[ProtocolServer], voice: running.Voice, told: Telling, grace: float, supervised: bool
+) -> int:
+    import asyncio
+
     from ..operations.process import Process
+
+    told.of(servers=servers, loop=asyncio.get_running_loop())
 
     def ready() -> None:
         running.settle()

@@ -8,8 +8,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..operations.errors import UsageError
+from ..operations.settings import OPERATIONS
 from . import configuration as configured
 from . import running
+from .telling import telling
 
 if TYPE_CHECKING:
     from ..layer import Layer
@@ -64,7 +66,7 @@ def _execute(arguments: argparse.Namespace, parent: Parent | None) -> int:
     from ..operations.process import end_within
     from ..operations.worker_process import WorkerProcess
 
-    configuration = configured.load_configuration(arguments, ())
+    configuration = configured.load_configuration(arguments, (OPERATIONS,))
     name = configured.require_routing(configuration)
     running.require_shared_layer(configuration, "work")
     wanted = configuration.worker
@@ -86,15 +88,18 @@ def _execute(arguments: argparse.Namespace, parent: Parent | None) -> int:
     layer = running.open_layer(configuration)
     try:
         worker = _worker(arguments, configuration, routing, layer)
-        voice = running.Voice(arguments, configuration, parent)
+        what = f"a worker of {name}"
+        with telling(arguments, configuration, lambda: layer, kind="worker", command=what, parent=parent) as told:
+            told.of(worker=worker)
+            voice = running.Voice(arguments, configuration, told, parent)
 
-        def ready() -> None:
-            running.settle()
-            voice.begin(f"a worker of {name}", [f"taking from {', '.join(worker.channels)}"])
+            def ready() -> None:
+                running.settle()
+                voice.begin(what, [f"taking from {', '.join(worker.channels)}"])
 
-        return WorkerProcess(
-            worker, grace=wanted.grace, ready=ready, stopping=voice.stopping, supervised=parent is not None
-        ).main()
+            return WorkerProcess(
+                worker, grace=wanted.grace, ready=ready, stopping=voice.stopping, supervised=parent is not None
+            ).main()
     finally:
         layer.close()
         end_within(wanted.grace)
