@@ -125,7 +125,9 @@ def _trunkline(name: str, *words: str | Path) -> Running:
 
 def _settings(folder: Path, port: int, layer: str) -> Path:
     settings = folder / "trunkline.toml"
-    settings.write_text(f'layer = "{layer}"\n[http]\nendpoints = ["tcp:{port}"]\naccess_log = "off"\n')
+    settings.write_text(
+        f'layer = "{layer}"\n[http]\nendpoints = ["tcp:{port}"]\naccess_log = "off"\nmax_per_address = 10000\n'
+    )
     return settings
 
 
