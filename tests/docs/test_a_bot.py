@@ -66,6 +66,10 @@ class Person:
     def say(self, text: str, target: str = "#dev") -> None:
         self._peer.session.say(target, text)
 
+    def listen(self, until: float) -> None:
+        """Take what comes next, by a time at the latest."""
+        self._peer._run(until)
+
     def hears(self, text: str, target: str = "#dev") -> None:
         """Wait until the bot said something."""
         self._peer.until(lambda seen: (target, text) in self.heard)
