@@ -23,7 +23,7 @@ _ENTITY = re.compile("&(amp|lt|gt);")
 _CHARACTERS = {"amp": "&", "lt": "<", "gt": ">"}
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
-_CODE = r"```(?:[^`]|`(?!``))*+```|`[^`\n]+`"
+_CODE = r"```(?s:.*?)```|`[^`\n]+`"
 _TOKEN = re.compile(
     rf"(?P<code>{_CODE})|<(?P<token>[^<>]+)>|:(?P<emoji>{NAME})(?:::skin-tone-(?P<tone>[2-6]))?:",
 )
