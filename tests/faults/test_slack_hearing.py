@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from trunkline.protocol_servers.testing.slack import SlackService
+from trunkline.protocol_servers.testing.slack import SlackService, SlackWorkspace
 
 from .counts import Counts
 from .site import WAIT, Program, Redis
@@ -29,17 +29,24 @@ import time
 
 from trunkline import route
 
-notes = os.open(f"{os.environ['NOTES']}/taken.{os.getpid()}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+NOTES = os.environ["NOTES"]
+notes = os.open(f"{NOTES}/taken.{os.getpid()}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 
 def hear(message):
+    text, delivery = message["text"], message.delivery
+    if text.startswith("hold") and os.path.exists(NOTES + "/hold"):
+        os.write(notes, f"held {text} {delivery.id} {delivery.tries}\\n".encode())
+        time.sleep(600)
     time.sleep(0.001)
-    delivery = message.delivery
-    os.write(notes, f"{message['text']} {delivery.id} {delivery.tries}\\n".encode())
+    os.write(notes, f"heard {text} {delivery.id} {delivery.tries}\\n".encode())
 
 
 routing = [route("chat.message", hear)]
 """
+
+Deliveries = dict[str, list[tuple[str, int]]]
+"""A text → its deliveries: id, tries."""
 
 pytestmark = pytest.mark.campaign
 
@@ -58,6 +65,7 @@ class Place:
 
     def __init__(self, folder: Path, redis_program: str, options: str, slack: SlackService) -> None:
         self._folder = folder
+        self.holding = folder / "hold"  # while it is there, lines that say so are held
         (folder / "app.py").write_text(ROUTING, encoding="utf-8")
         (folder / "bot_token").write_text(slack.workspace.bot_token, encoding="ascii")
         (folder / "app_token").write_text(slack.workspace.app_token, encoding="ascii")
@@ -90,13 +98,21 @@ class Place:
         self._start(name)
         until(lambda: self._programs[name].ready, f"the {name} starts again")
 
-    def heard(self) -> dict[str, list[tuple[str, int]]]:
-        """Return the deliveries of each text that a consumer finished with: id and tries."""
-        found: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    def heard(self) -> Deliveries:
+        """Return the deliveries of each text that a consumer finished with."""
+        return self._noted("heard")
+
+    def held(self) -> Deliveries:
+        """Return the deliveries of each text that a consumer held until it was killed."""
+        return self._noted("held")
+
+    def _noted(self, kind: str) -> Deliveries:
+        found: Deliveries = defaultdict(list)
         for path in sorted(self._folder.glob("taken.*")):
             for line in path.read_text("utf-8").splitlines():
-                text, id, tries = line.split()
-                found[text].append((id, int(tries)))
+                noted, text, id, tries = line.split()
+                if noted == kind:
+                    found[text].append((id, int(tries)))
         return found
 
     def printed(self) -> str:
@@ -122,6 +138,25 @@ def slack() -> Iterator[SlackService]:
         yield service
 
 
+def hold(place: Place, workspace: SlackWorkspace, number: int) -> int:
+    """Have the worker hold a line; return how many lines were said for that, as Redis may have lost one on its way."""
+    before = len(place.held())
+    place.holding.touch()
+    again = 0.0
+
+    def is_held() -> bool:
+        nonlocal again, number
+        if time.monotonic() > again:
+            workspace.say("ann", "#room-0", f"hold-{number}")
+            number += 1
+            again = time.monotonic() + 5.0
+        return len(place.held()) > before
+
+    until(is_held, "the worker holds a line")
+    place.holding.unlink()
+    return number
+
+
 @pytest.mark.parametrize("durable", [True, False], ids=["durable", "plain"])
 def test_a_thousand_events_while_all_are_killed(
     durable: bool, tmp_path: Path, peer: Callable[[str], str], slack: SlackService, counts: Counts, scale: int
@@ -144,9 +179,12 @@ def test_a_thousand_events_while_all_are_killed(
         speaker = threading.Thread(target=speak)
         speaker.start()
         order = random.Random(7)
+        held = 0
         for _ in range(rounds):
             for name in order.sample(["server", "worker", "redis"], 3):
                 time.sleep(order.uniform(0, 0.2))
+                if name == "worker":  # in the middle of a message, besides those that it has taken
+                    held = hold(place, workspace, held)
                 place.kill(name)
                 kills[name] += 1
         speaker.join(WAIT)
@@ -160,25 +198,32 @@ def test_a_thousand_events_while_all_are_killed(
         workspace.say("ann", "#room-0", "the-end")
         until(lambda: "the-end" in place.heard(), "the end is heard")
         if durable:
-            until(lambda: len(place.heard()) == events + 1, "what was left behind is heard")
+            until(lambda: len(place.heard()) == events + held + 1, "what was left behind is heard")
         heard = place.heard()
         del heard["the-end"]
+        taken = place.held()
 
         counts.note("events", events)
         for name, count in sorted(kills.items()):
             counts.note(f"kills of {name}", count)
         attempts = sum(len(each.attempts) for each in workspace.deliveries)
         counts.note("told again by Slack", attempts - len(workspace.deliveries))
-        lost = [number for number in range(events) if f"line-{number}" not in heard]
+        said = [f"line-{number}" for number in range(events)] + [f"hold-{number}" for number in range(held)]
+        lost = [text for text in said if text not in heard]
         again = {text: deliveries for text, deliveries in heard.items() if len(deliveries) > 1}
         if durable:
             counts.none("lost", lost)
+            late = {text for text, deliveries in heard.items() if min(tries for _, tries in deliveries) > 1}
+            counts.note("heard at a later try, as the worker was killed before", len(late))
+            counts.none("held by a killed worker and not delivered again", [text for text in taken if text not in late])
             counts.note("heard again", len(again))
+            for text, deliveries in taken.items():
+                heard[text] += deliveries
             ids = {text: {id for id, _ in deliveries} for text, deliveries in heard.items()}
             counts.none("with another id when heard again", [text for text, found in ids.items() if len(found) > 1])
-            firsts = [text for text, found in again.items() if sum(tries == 1 for _, tries in found) > 1]
+            firsts = [text for text, found in heard.items() if sum(tries == 1 for _, tries in found) > 1]
             counts.none("heard again as if for the first time", firsts)
-            counts.expect("ids", len(set().union(*ids.values())), events)
+            counts.expect("ids", len(set().union(*ids.values())), events + held)
         else:
             # What a killed worker had taken, and what was on its way to it when Redis was killed.
             counts.limit("lost", len(lost), 0, PREFETCH * (kills["worker"] + kills["redis"]))
