@@ -44,7 +44,7 @@ def serve_core(port: int) -> None:
     """Answer with the HTTP core alone until the process is ended."""
     from trunkline.operations.event_loop import install_reactor, run
     from trunkline.protocol_servers.endpoints import listen_all
-    from trunkline.protocol_servers.http_core import HttpFactory, HttpLimits, HttpStream, Request
+    from trunkline.protocol_servers.http_core import HttpFactory, HttpLimits, Request, ResponseStream
     from trunkline.protocol_servers.timers import TimerWheel
 
     reactor = install_reactor()
@@ -53,7 +53,7 @@ def serve_core(port: int) -> None:
         class Hello:
             __slots__ = ("stream",)
 
-            def __init__(self, stream: HttpStream) -> None:
+            def __init__(self, stream: ResponseStream) -> None:
                 self.stream = stream
 
             def body(self, data: bytes) -> None:
@@ -72,7 +72,7 @@ def serve_core(port: int) -> None:
             timers = TimerWheel(asyncio.get_running_loop().call_later, time.monotonic)
             stats: Counter[str] = Counter()
 
-            def begin(self, request: Request, stream: HttpStream) -> Hello:
+            def begin(self, request: Request, stream: ResponseStream) -> Hello:
                 return Hello(stream)
 
             def upgrade(self, request: Request, transport: Any) -> None:

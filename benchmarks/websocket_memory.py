@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from pathlib import Path
 
 from comparison import Goal, Round, arguments, compare
 from processes import HERE, Running
 from systems import Start, trunkline, uvicorn
 
-SUBJECTS: dict[str, Start] = {"trunkline": trunkline, "uvicorn": partial(uvicorn, "idle:asgi")}
+SUBJECTS: dict[str, Start] = {"trunkline": trunkline, "uvicorn": partial(uvicorn, "hello:idle")}
 GOALS = (
     Goal("KiB a socket", "trunkline", "uvicorn", most=0.5),
     Goal("KiB a socket", "trunkline", most=8, word="aim"),
@@ -28,7 +29,7 @@ FIRST = 100  # sockets before the first look: what is loaded and made once is no
 def measure(start: Start, sockets: int) -> Round:
     """Start a system, open the sockets, look at its server, end it."""
     with start() as system:
-        load = [sys.executable, HERE / "websocket_load.py", "members", str(system.port), system.echo]
+        load: list[str | Path] = [sys.executable, HERE / "websocket_load.py", "members", str(system.port), system.echo]
         with Running("first", [*load, "--sockets", str(FIRST)], talks=True) as first:
             first.hear()
             before = system.processes[0].memory()

@@ -171,7 +171,8 @@ def test_empty_layer_in_the_environment_is_unset(write: Write) -> None:
         ("[wbe]\n", "wbe: unknown key; did you mean web?"),
         (
             '["odd\\nkey"]',
-            '"odd\\nkey": unknown key; what can stand here: channels, keyed, layer, needy, operations, routing, web, worker',
+            '"odd\\nkey": unknown key; what can stand here: '
+            "channels, keyed, layer, needy, operations, routing, web, worker",
         ),
         ("[web]\nendpoints = 'tcp:1'", "[web] endpoints: expected a list in brackets, got 'tcp:1'"),
         (
@@ -215,7 +216,8 @@ def test_empty_layer_in_the_environment_is_unset(write: Write) -> None:
         ),
         (
             "[operations]\ntoken = 'hunter2'",
-            '[operations] token: expected { env = "NAME" } or { file = "path" }: a secret does not stand in the file itself',
+            '[operations] token: expected { env = "NAME" } or { file = "path" }: '
+            "a secret does not stand in the file itself",
         ),
         ("[smtp.webhooks.x]\n", "[smtp.webhooks]: this version of Trunkline has no mail webhooks"),
         ("layer = 1", 'layer: expected a text in quotes or { env = "NAME" } or { file = "path" }, got 1'),
