@@ -23,12 +23,14 @@ class Attempt:
         envelope_id: The id that a socket's acknowledgement names.
         reason: Why Slack tries again: what became of the attempt before; "" for the first.
         outcome: "" while it is open, "acknowledged", or why it failed.
+        ended: When that was known.
     """
 
     time: float
     envelope_id: str
     reason: str
     outcome: str = ""
+    ended: float | None = None
 
 
 @dataclass(eq=False)
@@ -154,6 +156,7 @@ class Courier:
         self._clear(attempt.envelope_id)
         first = not delivery.acknowledged
         attempt.outcome = "acknowledged"
+        attempt.ended = self._clock()
         if first:
             delivery.answer = answer
             self._answered(delivery)
@@ -168,6 +171,7 @@ class Courier:
             return
         self._clear(envelope_id)
         attempt.outcome = reason
+        attempt.ended = self._clock()
         retry = len(delivery.attempts) - 1
         if delivery.acknowledged:
             return

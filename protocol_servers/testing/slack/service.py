@@ -137,6 +137,10 @@ class SlackService:
             await workspace.close()
         await self._runner.cleanup()
         await self.session.close()
+        answering = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in answering:  # what a test has made slow
+            task.cancel()
+        await asyncio.gather(*answering, return_exceptions=True)
 
     def _workspace(self, request: web.Request) -> SlackWorkspace:
         team = request.match_info["team"]
