@@ -15,10 +15,10 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..layer import LayerError
+from ..layer import Batch, LayerError
 
 if TYPE_CHECKING:
-    from ..layer import Batch, Layer
+    from ..layer import Layer
 
 log = logging.getLogger("trunkline.workers")
 
@@ -66,13 +66,17 @@ class Claims:
         self._active: dict[str, Claim] = {}
         self._mutex = threading.Lock()
 
-    def take(self, channel: str, value: str, token: str) -> Claim | Mapping[str, Any] | None:
+    def take(
+        self, channel: str, value: str, token: str, run: Callable[[Batch], list[Any]] = Batch.run
+    ) -> Claim | Mapping[str, Any] | None:
         """Claim a message.
 
         Args:
             channel: The channel it came on.
             value: What is the same in all its repeats.
             token: What nobody else claims with; the same when this is called again after the layer was away.
+            run: Runs a batch, behind the outcomes of what its caller consumed before: a worker that is killed leaves
+                no more than one unknown.
 
         Returns:
             The claim, or the answer its first arrival got, or None while another holds it.
@@ -82,7 +86,11 @@ class Claims:
         """
         key = f"claim:{channel}:{hashlib.sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()}"
         mark = {"claimed": token}
-        version = self._layer.put_state(key, mark, LEASE, if_version=0)
+        batch = self._layer.batch()
+        batch.put_state(key, mark, LEASE, if_version=0)
+        [version] = run(batch)
+        if isinstance(version, Exception):
+            raise version
         known: Any = None
         if not version:
             known, present = self._layer.get_state(key)

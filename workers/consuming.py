@@ -343,7 +343,7 @@ class Consuming:
         if not isinstance(value, str):
             return True
         token = secrets.token_hex(8)
-        claim = self._patiently(lambda: self._claims.take(given.channel, value, token))
+        claim = self._patiently(lambda: self._claims.take(given.channel, value, token, self._flusher.run))
         if isinstance(claim, Claim):
             given.claim = claim
             return True

@@ -141,6 +141,18 @@ class Flusher:
             self._turn.release()
         return True
 
+    def run(self, batch: Batch) -> list[Any]:
+        """Run a batch behind what is pending, in one round trip.
+
+        Returns:
+            What came of the batch: what each operation returns, or the error it raises.
+        """
+        with self._turn:
+            calls, endings = self._take()
+            outcomes = self.outcomes([*calls, *batch.calls])
+            self._settle(calls, outcomes[: len(calls)], endings)
+            return outcomes[len(calls) :]
+
     def receive(self, reader: Reader, channels: Iterable[str], limit: int, timeout: float | None) -> list[Delivery]:
         """Send what is pending and receive what comes next, in one round trip where the engine can.
 

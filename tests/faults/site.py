@@ -89,31 +89,36 @@ routing = [
 
 
 class Redis:
-    """A redis-server that writes nothing to disk, on a Unix socket and on a port.
+    """A redis-server on a Unix socket and on a port.
 
     Args:
         program: The path of redis-server.
         folder: Where its socket is.
         tcp: Whether the layer takes the port.
+        options: Of the layer, for its URL.
+        keeps: Whether every write is on disk before it is answered; else nothing ever is.
 
     Attributes:
         url: Where the layer finds it.
         layer: The layer, for the test to look at.
     """
 
-    def __init__(self, program: str, folder: Path, *, tcp: bool = False) -> None:
+    def __init__(
+        self, program: str, folder: Path, *, tcp: bool = False, options: str = "", keeps: bool = False
+    ) -> None:
         path = folder / "redis.sock"
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
-        self.url = f"redis://127.0.0.1:{port}" if tcp else f"unix://{path}"
-        options = ["--port", str(port), "--bind", "127.0.0.1", "--unixsocket", str(path), "--save", ""]
-        self._command = [program, *options, "--appendonly", "no", "--dir", str(folder)]
+        self.url = (f"redis://127.0.0.1:{port}" if tcp else f"unix://{path}") + options
+        places = ["--port", str(port), "--bind", "127.0.0.1", "--unixsocket", str(path), "--dir", str(folder)]
+        keeping = ["--appendonly", "yes", "--appendfsync", "always"] if keeps else ["--appendonly", "no"]
+        self._command = [program, *places, "--save", "", *keeping]
         self._client = redis.Redis(unix_socket_path=str(path), socket_timeout=WAIT)
         self.start()
         self.layer = open_layer(self.url)
 
     def start(self) -> None:
-        """Start it, empty, and wait until it answers."""
+        """Start it, with what it kept, and wait until it answers."""
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + WAIT
         while True:
@@ -242,19 +247,30 @@ class Site:
         folder: Where.
         redis_program: The path of redis-server.
         settings: What `trunkline.toml` says.
-        tcp: Whether Redis is reached by TCP.
+        tcp, options, keeps: As for `Redis`.
+        routing: The Python source of `app`.
 
     Attributes:
         redis: Its Redis.
         layer: The site's layer, for the test to look at.
     """
 
-    def __init__(self, folder: Path, redis_program: str, settings: str = "", *, tcp: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        redis_program: str,
+        settings: str = "",
+        *,
+        tcp: bool = False,
+        options: str = "",
+        keeps: bool = False,
+        routing: str = ROUTING,
+    ) -> None:
         self.folder = folder
         self._programs: list[Program] = []
-        (folder / "app.py").write_text(ROUTING, encoding="utf-8")
+        (folder / "app.py").write_text(routing, encoding="utf-8")
         (folder / "trunkline.toml").write_text(settings, encoding="utf-8")
-        self.redis = Redis(redis_program, folder, tcp=tcp)
+        self.redis = Redis(redis_program, folder, tcp=tcp, options=options, keeps=keeps)
         self.layer: Layer = self.redis.layer
 
     def start(self, *arguments: str, folder: Path | None = None) -> Program:
@@ -287,6 +303,11 @@ class Site:
     async def holds(self, name: str) -> None:
         """Wait until a consumer holds this, as it will until it is killed."""
         await until((self.folder / name).exists, f"a worker holds {name}")
+
+    def drop_claims(self) -> int:
+        """Let all claims lapse that are held now, as time would once all workers are dead; return how many."""
+        held = [key for key in self.redis.states(_CLAIM) if "claimed" in (self.layer.get_state(key)[0] or {})]
+        return sum(self.layer.delete_state(key) for key in held)
 
     async def lapse_claims(self) -> None:
         """Let time pass for claims that nobody renews any more, and for nothing else, until cancelled."""
