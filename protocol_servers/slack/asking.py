@@ -44,7 +44,7 @@ class Api(Protocol):
 
 
 class Failed(Exception):
-    """Something cannot be said; its text says why."""
+    """Something cannot be said; its text says why, and nothing of what it was: it is logged."""
 
 
 class Dropped(Exception):

@@ -267,7 +267,7 @@ def _target(id: str, room: str) -> tuple[str, str]:
     """Return the time stamp and the room of a message."""
     found = read_message_id(id, room)
     if found is None:
-        raise Unfit(f"message_not_found: {id[:100]!r} is not the id of a message")
+        raise Unfit("message_not_found: this is not the id of a message")
     return found[1], found[0]
 
 

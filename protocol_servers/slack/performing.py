@@ -218,7 +218,7 @@ class Performer:
             except LayerError as error:
                 raise NotSent(str(error)) from None
             if size is None:
-                raise Failed(f"file_not_found: the layer keeps no content of {file.name[:100]!r} any more")
+                raise Failed("file_not_found: the layer keeps no content of it any more")
             arguments = {"filename": file.name, "length": size}
             answer = await self._asker.ask(utterance, "files.getUploadURLExternal", arguments, repeat=True)
             url, id = answer.get("upload_url"), answer.get("file_id")
@@ -269,7 +269,7 @@ class Performer:
             return name
         found = await self._asker.until_answered(utterance, "users.list", partial(self._names.find_user, name))
         if found is None:
-            raise Failed(f"user_not_found: {who[:100]!r} is nobody here")
+            raise Failed("user_not_found: there is no such person")
         return found
 
     def _may_take(self, url: str) -> bool:

@@ -166,6 +166,56 @@ def test_a_wrong_token_is_3(start: Start, shared: str, folder: Path) -> None:
     assert "Traceback" not in program.printed
 
 
+def test_a_token_that_is_revoked_later_stops_no_other_workspace(
+    start: Start, shared: str, slack: SlackService, workspace: SlackWorkspace, settings: Path, folder: Path
+) -> None:
+    """And neither does one that is put in its place."""
+    other = slack.add_workspace("beta")
+    other.room("#dev", "cai")
+    (folder / "other_bot").write_text(other.bot_token, encoding="utf-8")
+    (folder / "other_app").write_text(other.app_token, encoding="utf-8")
+    settings.write_text(
+        f'{settings.read_text("utf-8")}[slack.beta]\napi_url = "{slack.api_url}"\n'
+        'bot_token = { file = "other_bot" }\napp_token = { file = "other_app" }\n',
+        encoding="utf-8",
+    )
+    server, worker = start("serve", "slack"), start("work")
+    for each in (workspace, other):
+        each.wait_connected()
+    worker.ready()
+    said = 0
+
+    def answers(where: SlackWorkspace, user: str) -> None:
+        """Say something until it is answered: a server learns within seconds that there is a worker."""
+        nonlocal said
+        before = len(where.texts("#dev"))
+
+        def is_answered() -> bool:
+            nonlocal said
+            where.say(user, "#dev", str(said))
+            said += 1
+            time.sleep(0.3)
+            return len(where.texts("#dev")) > before
+
+        wait_until(is_answered)
+
+    answers(workspace, "ann")
+    answers(other, "cai")
+    workspace.revoke()
+    server.until("acme: Slack does not take bot_token: token_revoked")
+    answers(other, "cai")
+    workspace.tokens["xoxb-another"] = "bot"
+    (folder / "bot").write_text("xoxb-another", encoding="utf-8")
+    answers(workspace, "ann")
+    answers(other, "cai")
+    server.signal(signal.SIGTERM)
+    assert server.ended() == 0, server.printed
+    refused = [line for line in server.printed.splitlines() if "does not take" in line]
+    assert len(refused) == 1
+    assert "beta: Slack" not in server.printed
+    assert "Traceback" not in server.printed
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
