@@ -12,8 +12,10 @@ from ..base import Connection, Message, ProtocolServer, Refusal
 from ..http_core import HttpFactory, HttpLimits, Request, ResponseStream
 from .access_log import AccessLog
 from .exchange import Exchange
+from .files import Folders
 from .output import standard_output
 from .settings import HttpSettings
+from .static import StaticExchange
 from .websocket import WebSocket, broadcast, close_all
 
 ALPN = ("h2", "http/1.1")
@@ -34,6 +36,7 @@ class HttpServer(ProtocolServer):
         self.limits: HttpLimits = settings
         self.call_soon = self.loop.call_soon
         self.factory = HttpFactory(self, proxies=settings.proxies)
+        self.folders = Folders(settings.static)
         self._access: AccessLog | None = None
         if settings.access_log != "off":
             write = standard_output(self.timers.call_later, self.stats)
@@ -55,8 +58,10 @@ class HttpServer(ProtocolServer):
 
     # What the HTTP core asks
 
-    def begin(self, request: Request, stream: ResponseStream) -> Exchange:
+    def begin(self, request: Request, stream: ResponseStream) -> Exchange | StaticExchange:
         """Take a request."""
+        if self.folders and self.folders.serves(request.path):
+            return StaticExchange(self, request, stream)
         return Exchange(self, request, stream)
 
     def upgrade(self, request: Request, transport: Any) -> WebSocket:

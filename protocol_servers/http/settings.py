@@ -8,6 +8,7 @@ from typing import Literal
 from ...message_formats.origins import policy_of
 from ..http_core.limits import HttpLimits
 from ..listening import ListeningSettings
+from .files import Folders
 
 
 @dataclass(kw_only=True)
@@ -26,6 +27,8 @@ class HttpSettings(HttpLimits, ListeningSettings):
         order_timeout: for a worker to be done with a message where consumers are `@ordered`; over it the next follows.
         origins: pages that may open a WebSocket besides those of our own host; `*` allows all.
         access_log: one line for each response on standard output: "common", "json" or "off".
+        static: folders of files that are served here, for development, by the beginning of their paths:
+            `"/static/" = "assets"`.
     """
 
     endpoints: list[str] = field(default_factory=lambda: ["tcp:8000"])
@@ -38,7 +41,9 @@ class HttpSettings(HttpLimits, ListeningSettings):
     order_timeout: float = field(default=30.0, metadata={"min": 0.01})
     origins: list[str] = field(default_factory=list)
     access_log: Literal["common", "json", "off"] = "common"
+    static: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         policy_of(tuple(self.origins))
+        Folders(self.static)

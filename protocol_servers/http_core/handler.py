@@ -43,6 +43,13 @@ class ResponseStream(Protocol):
             BadResponse: the content is no bytes.
         """
 
+    @property
+    def left(self) -> int:
+        """Count the bytes of the response that the client has not taken, as far as it is known here."""
+
+    def when_taken(self, call: Callable[[], None]) -> None:
+        """Call in a later turn of the loop, when the client has room for more; never once the exchange is `lost`."""
+
     def cut(self) -> None:
         """Break off at once: close the connection, reset the stream."""
 

@@ -12,6 +12,7 @@ depend on (RFC 9112 section 9.3.2). The phases of a connection:
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IProtocol
@@ -83,6 +84,7 @@ class HttpStream(Timer):
         "_scheme",
         "_server",
         "_upgraded",
+        "_waiter",
         "transport",
     )
 
@@ -103,6 +105,7 @@ class HttpStream(Timer):
         self._upgraded: Upgraded | None = None
         self._began = 0.0
         self._left_before = 0
+        self._waiter: Callable[[], None] | None = None
         self.transport: Any = None
 
     # What Twisted calls
@@ -346,7 +349,22 @@ class HttpStream(Timer):
         if self._reader.waiting:
             self._advance()
 
+    @property
+    def left(self) -> int:
+        """Count the bytes that the client has not taken; see `ResponseStream.left`."""
+        return self._out.left
+
+    def when_taken(self, call: Callable[[], None]) -> None:
+        """Call when the client has room for more; see `ResponseStream.when_taken`."""
+        if self._out.holding:
+            self._waiter = call
+        else:
+            self._handler.call_soon(call)
+
     def _drained(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            self._handler.call_soon(waiter)
         if self._phase is _FLUSH:
             self._flush()
 

@@ -6,7 +6,7 @@ body did makes the rest of the body pointless: the client is told so by a reset 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...spool import SpoolFull
@@ -32,7 +32,7 @@ class Http2Stream(Flow):
         stream_id: its number.
     """
 
-    __slots__ = ("_began", "_broken", "_exchange", "_left_before", "_pace", "_request", "_response", "_size")
+    __slots__ = ("_began", "_broken", "_exchange", "_left_before", "_pace", "_request", "_response", "_size", "_waiter")
 
     def __init__(self, connection: Http2Connection, stream_id: int) -> None:
         super().__init__(connection, stream_id)
@@ -44,6 +44,7 @@ class Http2Stream(Flow):
         self._began = connection.handler.clock()
         self._broken = False
         self._left_before = 0
+        self._waiter: Callable[[], None] | None = None
 
     # The request
 
@@ -158,9 +159,19 @@ class Http2Stream(Flow):
         else:
             self.sent_all()
 
+    def when_taken(self, call: Callable[[], None]) -> None:
+        """Call when the client has room for more; see `ResponseStream.when_taken`."""
+        if self.left:
+            self._waiter = call
+        else:
+            self._connection.handler.call_soon(call)
+
     def sent_all(self) -> None:
         """Close the stream when the response is out."""
         if self._response is not None:
+            waiter, self._waiter = self._waiter, None
+            if waiter is not None:
+                self._connection.handler.call_soon(waiter)
             return
         if self._broken:
             self.cut(ErrorCodes.INTERNAL_ERROR)

@@ -422,6 +422,7 @@ def test_the_table_has_the_documented_keys_and_defaults(tmp_path: Path) -> None:
         "write_limit": 1 << 20,
         "origins": [],
         "access_log": "common",
+        "static": {},
         "max_connections": 10_000,
         "max_per_address": 1000,
         "proxy_protocol": False,
