@@ -1,6 +1,5 @@
 """Every example of the README and the docs runs: a page's Python blocks are executed in order, in one namespace."""
 
-import json
 import re
 import sys
 import types
@@ -98,19 +97,8 @@ def test_websocket_page_does_what_it_says() -> None:
     assert guests[1].receive() == "somebody spoke"
 
 
-def test_the_slack_page_asks_for_what_its_manifest_has() -> None:
-    page = (ROOT / "docs/how-to/slack.md").read_text("utf-8")
-    manifest = json.loads((ROOT / "docs/how-to/slack-manifest.json").read_text("utf-8"))
-    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
-    scopes = set(re.findall(r"`([a-z_]+(?::[a-z]+)?)`", "".join(rows)))
-    assert scopes == {"connections:write", *manifest["oauth_config"]["scopes"]["bot"]}
-
-
 def test_slack_page_does_what_it_says() -> None:
-    """The bot answers whoever addresses it, and its manifest subscribes to what the chat formats are made of."""
-    manifest = json.loads((ROOT / "docs/how-to/slack-manifest.json").read_text("utf-8"))
-    events = {name.partition(".")[0] for name in manifest["settings"]["event_subscriptions"]["bot_events"]}
+    """The bot answers whoever addresses it."""
     client = Client(namespace_of(ROOT / "docs/how-to/slack.md")["routing"])
     assert client.chat("hello", service="slack", mention=True, user="ann") == ["ann, you said: hello"]
     assert client.chat("hello", service="slack", user="ann") == []
-    assert {"message", "app_mention", "member_joined_channel", "reaction_added", "tokens_revoked"} <= events
