@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 AGE = 1.0
 """Seconds for which numbers are good: whoever asks more often gets the same ones."""
 
-_LOOKING = 4.0  # seconds for a look at the layer
+_LOOKING = 2.0  # seconds for a look at the layer
 _ALIVE = ("/healthz", "/readyz", "/metrics", "/status.json", "/")
 
 

@@ -141,7 +141,10 @@ def _kind(value: Any) -> str:
 
 
 def _peeked(peeked: Peeked) -> str:
-    texts = "".join(f"<pre>{escape(text)}</pre>" for text in peeked.texts) or '<p class="dim">Nothing waits there.</p>'
+    texts = (
+        "".join(f"<pre>{escape(_visible(text, breaks=True))}</pre>" for text in peeked.texts)
+        or '<p class="dim">Nothing waits there.</p>'
+    )
     hint = "" if peeked.shown else '<p class="dim">What they hold is shown where the command has --show-content.</p>'
     return (
         f'<section id="peeked"><h2>The first messages in {escape(peeked.channel)}</h2>{texts}{hint}'
@@ -262,7 +265,7 @@ def _table(id: str, title: str, headings: Sequence[str], rows: Sequence[Sequence
         return ""
     head = "".join(f'<th scope="col">{escape(each)}</th>' for each in headings)
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
-    note = f'<p class="dim">{escape(said)}</p>' if said else ""
+    note = f'<p class="dim">{escape(_visible(said))}</p>' if said else ""
     table = (
         f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>' if rows else ""
     )
@@ -277,9 +280,12 @@ def _cell(value: object) -> str:
     return f"<td>{escape(_visible(str(value)))}</td>"
 
 
-def _visible(text: str) -> str:
-    """Write as an escape what a page cannot show, or what turns a line's direction."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+def _visible(text: str, breaks: bool = False) -> str:
+    """Write as an escape what a page cannot show, or what turns a line's direction; line breaks may stay."""
+    return "".join(
+        sign if sign.isprintable() or (breaks and sign == "\n") else sign.encode("unicode_escape").decode()
+        for sign in text
+    )
 
 
 def _link(channel: str) -> Html:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import socket
+import struct
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate
@@ -24,6 +26,7 @@ from .requests import END, MAX_HEAD, Refused, Request, parse
 log = logging.getLogger("trunkline.operations")
 
 MOST = 64
+_BACKLOG = 256
 HEAD_TIME = 5.0
 BODY_TIME = 10.0
 
@@ -102,7 +105,7 @@ class Port:
             self.loop.close()
 
     async def _serve(self) -> None:
-        server = await self.loop.create_server(lambda: _Connection(self), sock=self._socket, backlog=MOST)
+        server = await self.loop.create_server(lambda: _Connection(self), sock=self._socket, backlog=_BACKLOG)
         await self._closed.wait()
         server.close()
         for connection in list(self._open):
@@ -117,7 +120,9 @@ class Port:
     def opened(self, connection: _Connection) -> None:
         """Take a connection in, and cut another one off where there are too many."""
         if len(self._open) >= MOST:
-            min(self._open, key=lambda each: each.stage).cut()
+            first = min(self._open, key=lambda each: each.stage)
+            del self._open[first]  # now: more connections may come before it learns that it is lost
+            first.cut()
         self._open[connection] = None
 
     def closed(self, connection: _Connection) -> None:
@@ -189,7 +194,10 @@ class _Connection(asyncio.Protocol):
         self._port.closed(self)
 
     def cut(self) -> None:
-        """End it at once."""
+        """End it at once; of an answer that is not taken, nothing stays in the system's memory either."""
+        if self._transport.get_write_buffer_size():
+            sock = self._transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
     async def _answer(self, request: Request) -> None:
@@ -230,13 +238,14 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
-        listening = socket.create_server(address[:2], family=family, backlog=MOST)
+        listening = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise StartError(
                 f"[operations] port: {host}:{port} is already in use; another command of this machine may have it: "
                 "TRUNKLINE_OPERATIONS_PORT gives this one its own, or none where it is empty"
             ) from None
-        raise StartError(f"[operations] {host}:{port}: {error.strerror or error}") from None
+        what = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise StartError(f"[operations] {host}:{port}: {what}") from None
     listening.setblocking(False)
     return listening
