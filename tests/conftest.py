@@ -41,8 +41,10 @@ from trunkline.protocol_servers.testing import ReactorThread
 
 _POSTFIX = str(Path(__file__).parents[1] / ".venv" / "postfix")  # by scripts/postfix-tools
 
-# An example may take as long as a busy machine lets it.
-hypothesis.settings.register_profile("trunkline", deadline=None)
+# An example, and making it up, may take as long as a busy machine lets it.
+hypothesis.settings.register_profile(
+    "trunkline", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("trunkline")
 
 # A shell's background job or nohup hands on that these are ignored; what the tests start shall hear them nevertheless.
