@@ -11,7 +11,7 @@ Tests are plain functions. Whatever has to happen on the event loop goes through
         finally:
             reactor_thread.call(server.stop(1))
 
-`call` and `run` raise TimeoutError after 20 s, so that nothing hangs.
+`call` and `run` raise TimeoutError after 60 s, so that nothing hangs.
 
 A random check that counts is marked `campaign`: it does so many times as much as `scale` says, and what it `tell`s
 stands at the end of pytest's output.

@@ -32,7 +32,7 @@ class ReactorThread:
         self._thread.start()
         started.wait()
 
-    def call(self, coroutine: Coroutine[Any, Any, T], timeout: float = 20.0) -> T:
+    def call(self, coroutine: Coroutine[Any, Any, T], timeout: float = 60.0) -> T:
         """Run a coroutine on the loop and return its result.
 
         Raises:
@@ -45,7 +45,7 @@ class ReactorThread:
             future.cancel()
             raise
 
-    def run(self, function: Callable[..., T], *args: Any, timeout: float = 20.0) -> T:
+    def run(self, function: Callable[..., T], *args: Any, timeout: float = 60.0) -> T:
         """Call a plain function on the loop's thread and return its result."""
 
         async def calling() -> T:

@@ -22,7 +22,7 @@ from . import test_helpdesk_demo
 
 ROOT = Path(__file__).parents[2]
 BRIDGE = ROOT / "examples" / "bridge"
-WAIT = 30
+WAIT = 60
 
 chromium, ngircd, peers, public_folder = (
     test_helpdesk_demo.chromium, irc.ngircd, irc.peers, irc.public_folder,

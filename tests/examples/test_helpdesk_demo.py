@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 DEMO = Path(__file__).parents[2] / "examples" / "helpdesk"
-WAIT = 30  # seconds until a test that hangs is called failed; nothing is measured by it
+WAIT = 60  # seconds until a test that hangs is called failed; nothing is measured by it
 
 
 class Demo:

@@ -34,7 +34,7 @@ from .redis.conftest import RedisServer
 
 PROGRAM = Path(__file__).with_name("delivery_processes.py")
 PROCESSES = 8
-PATIENCE = 20.0  # seconds until a test that hangs is called failed; nothing is measured by it
+PATIENCE = 60.0  # seconds until a test that hangs is called failed; nothing is measured by it
 LONGEST = 0.2  # seconds after which a mover looks although nobody told it to
 LATE = 5.0  # seconds that a busy machine may take for what is due at once
 

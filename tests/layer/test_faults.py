@@ -12,7 +12,7 @@ import pytest
 
 from trunkline.layer.testing.faults import FaultProxy
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Echo:

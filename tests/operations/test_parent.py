@@ -15,7 +15,7 @@ import pytest
 from trunkline.operations.errors import UsageError
 from trunkline.operations.parent import Parent
 
-WAIT = 30  # seconds until a test that hangs is called failed
+WAIT = 60  # seconds until a test that hangs is called failed
 
 PROGRAM = """
 import signal, sys, time

@@ -17,7 +17,7 @@ from trunkline.operations.errors import StartError, UsageError
 from trunkline.operations.serving_parent import ServingParent
 from trunkline.operations.supervision import Supervisor
 
-WAIT = 30  # seconds until a test that hangs is called failed
+WAIT = 60  # seconds until a test that hangs is called failed
 
 # A child says that it is ready, unless a file says what it does instead, and ends when told to.
 CHILD = """

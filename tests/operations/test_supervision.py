@@ -19,7 +19,7 @@ from trunkline.operations.errors import StartError, UsageError
 from trunkline.operations.reloading import Watch
 from trunkline.operations.supervision import FIRST_BACKOFF, LONGEST_BACKOFF, Supervisor
 
-WAIT = 30  # seconds until a test that hangs is called failed
+WAIT = 60  # seconds until a test that hangs is called failed
 
 # What every child does before the behaviour of the test; its events are lines in a file.
 CHILD = """

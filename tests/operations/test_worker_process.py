@@ -12,7 +12,7 @@ import pytest
 from trunkline.operations.process import SIGNALS
 from trunkline.operations.worker_process import WorkerProcess, _forget
 
-WAIT = 30  # seconds until a test that hangs is called failed
+WAIT = 60  # seconds until a test that hangs is called failed
 
 
 class FakeWorker:

@@ -17,7 +17,7 @@ from twisted.internet.protocol import Factory, Protocol
 
 from trunkline.protocol_servers.testing import ReactorThread
 
-PATIENCE = 20  # seconds; a bound against hanging, never waited for
+PATIENCE = 60  # seconds; a bound against hanging, never waited for
 
 
 class PlainLoopThread(ReactorThread):

@@ -19,7 +19,7 @@ from trunkline.protocol_servers.connections import Ids
 from trunkline.protocol_servers.testing import ReactorThread, StubInbox, StubLayer
 from trunkline.protocol_servers.timers import TimerWheel
 
-PATIENCE = 20
+PATIENCE = 60
 
 
 class Asker(ProtocolServer):

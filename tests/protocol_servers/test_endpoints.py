@@ -17,7 +17,7 @@ from trunkline.protocol_servers import endpoints
 from trunkline.protocol_servers.endpoints import Description, Port, listen_all, listen_udp
 from trunkline.protocol_servers.testing import ReactorThread
 
-PATIENCE = 20
+PATIENCE = 60
 
 
 def listen(place: ReactorThread, factory: Any, *descriptions: str, **options: Any) -> list[Port]:

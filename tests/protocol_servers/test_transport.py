@@ -23,7 +23,7 @@ from trunkline.protocol_servers.testing import ReactorThread
 from trunkline.protocol_servers.tls import server_context
 from trunkline.protocol_servers.transport import LoopTransport
 
-PATIENCE = 20
+PATIENCE = 60
 MUCH = 8 * 1024 * 1024  # more than the sockets' buffers take
 
 

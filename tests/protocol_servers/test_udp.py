@@ -20,7 +20,7 @@ from trunkline.protocol_servers.testing import ReactorThread, StubLayer
 from trunkline.protocol_servers.timers import TimerWheel
 from trunkline.protocol_servers.udp import UdpServer, UdpSettings
 
-PATIENCE = 20
+PATIENCE = 60
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-WAIT = 30  # seconds until a test that hangs is called failed; nothing is measured by it
+WAIT = 60  # seconds until a test that hangs is called failed; nothing is measured by it
 
 ROUTING = """
 import threading

@@ -24,7 +24,7 @@ from trunkline.protocol_servers.testing import SlackService
 from .conftest import wait_until
 
 Start = Callable[..., Any]
-WAIT = 30  # seconds until a test that hangs is called failed
+WAIT = 60  # seconds until a test that hangs is called failed
 
 TOKEN = "correct horse"
 

@@ -22,7 +22,7 @@ Start = Callable[..., Any]
 Serve = Callable[..., HttpServer]
 
 SOCKETS, FRAMES = 50, 20
-WAIT = 30  # seconds until a test that hangs is called failed
+WAIT = 60  # seconds until a test that hangs is called failed
 
 ROUTING = """
 import os

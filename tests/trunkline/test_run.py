@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 Start = Callable[..., Any]
-WAIT = 30  # seconds until a test that hangs is called failed
+WAIT = 60  # seconds until a test that hangs is called failed
 
 
 def get(port: int, path: str = "/") -> tuple[int, bytes]:

@@ -22,7 +22,7 @@ from trunkline.layer import open_layer
 from .conftest import wait_until
 
 Start = Callable[..., Any]
-WAIT = 30  # seconds until a test that hangs is called failed
+WAIT = 60  # seconds until a test that hangs is called failed
 
 ROUTING = """
 import os

@@ -18,7 +18,7 @@ import pytest
 from trunkline.command_line import main
 
 Start = Callable[..., Any]
-WAIT = 30  # seconds until a test that hangs is called failed
+WAIT = 60  # seconds until a test that hangs is called failed
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ import pytest
 Start = Callable[..., Any]
 Tell = Callable[[str], None]
 
-WAIT = 30  # seconds until a test that hangs is called failed
+WAIT = 60  # seconds until a test that hangs is called failed
 PATIENCE = 600  # the same for what goes through at full size
 MB = 1024 * 1024
 ROOM = 50 * MB  # what a process may grow by

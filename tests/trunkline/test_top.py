@@ -24,7 +24,7 @@ from trunkline.command_line.top import look, render
 from trunkline.layer import ChannelFull, MemoryLayer, open_layer
 from trunkline.layer.testing import ManualClock
 
-WAIT = 30  # seconds until a test that hangs is called failed
+WAIT = 60  # seconds until a test that hangs is called failed
 HEADINGS = ["CHANNEL", "WAITING", "OLDEST", "SENT/S", "SENT", "REFUSED/S", "REFUSED", "LISTENERS"]
 
 

@@ -17,7 +17,7 @@ from trunkline.command_line import main
 from trunkline.layer import Layer, open_layer
 
 Start = Callable[..., Any]
-WAIT = 30  # seconds until a test that hangs is called failed
+WAIT = 60  # seconds until a test that hangs is called failed
 
 ROUTING = """
 import os

@@ -13,7 +13,7 @@ from trunkline import Message, Reject
 from trunkline.layer import MemoryLayer
 from trunkline.workers import Worker, route
 
-PATIENCE = 20  # seconds; a bound against hanging, never waited for
+PATIENCE = 60  # seconds; a bound against hanging, never waited for
 INBOX = "smtp.reply.test!"
 TAKEN, BUSY = {"accept": True}, 451
 

@@ -14,7 +14,7 @@ from trunkline.workers import Channel, ConsumeLater, Message, Worker, retry, rou
 from trunkline.workers.leases import Leases
 
 VISIBILITY = 30.0
-WAIT = 20.0
+WAIT = 60.0
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from trunkline.workers.flushing import Flusher, Letter
 
 from .conftest import REPLIES, Bench
 
-WAIT = 20.0  # seconds until a test that hangs is called failed
+WAIT = 60.0  # seconds until a test that hangs is called failed
 
 AWAY = "away"  # nothing is done, and that is certain
 CUT = "cut"  # the connection breaks: the first few are done, the rest not, and nobody knows

@@ -11,7 +11,7 @@ from trunkline.layer.testing import ManualClock
 from trunkline.workers import Message, Worker, route
 from trunkline.workers.repeats import MOST, WINDOW, Repeats
 
-WAIT = 30  # seconds until a test that hangs is called failed
+WAIT = 60  # seconds until a test that hangs is called failed
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from .conftest import REPLIES, Bench
 
 MakeBench = Callable[..., Bench]
 
-WAIT = 20.0  # seconds until a test that hangs is called failed
+WAIT = 60.0  # seconds until a test that hangs is called failed
 
 
 def nothing(message: Message) -> None: ...

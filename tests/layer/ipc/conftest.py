@@ -17,7 +17,7 @@ from trunkline.layer import LayerUnavailable
 from trunkline.layer.ipc.layer import IpcLayer
 from trunkline.layer.testing.ipc import BusThread
 
-WAIT = 20.0  # seconds until a test that hangs is called failed; nothing is measured by it
+WAIT = 60.0  # seconds until a test that hangs is called failed; nothing is measured by it
 
 
 class Broker:

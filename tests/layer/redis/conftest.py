@@ -29,7 +29,7 @@ from trunkline.layer.redis.address import Address
 from .sentinels import Watched
 from .traffic import Traffic
 
-PATIENCE = 20.0  # seconds; a bound against hanging, never waited for
+PATIENCE = 60.0  # seconds; a bound against hanging, never waited for
 
 
 class RedisServer:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .conftest import RedisServer
 
 SERVICE = "main"
-PATIENCE = 20.0
+PATIENCE = 60.0
 DOWN_AFTER = 0.3
 """Seconds after which a master that does not answer is held for dead."""
 

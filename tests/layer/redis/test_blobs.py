@@ -16,7 +16,7 @@ from trunkline.layer.store.blobs import CHUNK, EACH
 from trunkline.layer.testing.conformance.blobs import DATA, KEYS, read, write
 from trunkline.layer.testing.subject import Instance
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Place:

@@ -16,7 +16,7 @@ from trunkline.layer.redis.scripts import SCRIPTS
 from trunkline.layer.store import letters
 from trunkline.layer.store.durable_queue import LAPSES
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Place:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.layer.redis.conftest import RedisServer
 
 NAME = "server.1!"
-PATIENCE = 20.0
+PATIENCE = 60.0
 _prefixes = count()
 
 

@@ -18,7 +18,7 @@ from trunkline.layer.redis.layer import RedisLayer
 if TYPE_CHECKING:
     from .conftest import RedisServer
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .conftest import RedisServer
 
 FOLDER = Path(__file__).parents[3] / "examples" / "node-worker"
-PATIENCE = 20.0
+PATIENCE = 60.0
 INBOX = "irc.reply.net!"
 
 Start = Callable[[], "Worker"]

@@ -17,7 +17,7 @@ from trunkline.layer.redis.layer import RedisLayer
 if TYPE_CHECKING:
     from tests.layer.redis.conftest import RedisServer
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 DAY = 86_400
 _prefixes = count()
 

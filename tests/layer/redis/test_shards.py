@@ -27,7 +27,7 @@ from .aging import AgingSpreadLayer, AgingSubject
 from .conftest import RedisServer
 from .traffic import Traffic, until
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def url_of(servers: Sequence[RedisServer | FaultProxy]) -> str:

@@ -36,7 +36,7 @@ APPEND = b"return redis.call('RPUSH', KEYS[1], ARGV[1])"
 SHA = sha1(APPEND).hexdigest().encode()
 SCRIPTS = {SHA: APPEND}
 SOON = 0.2  # seconds within which what never answers has failed
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Watched:

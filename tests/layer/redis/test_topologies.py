@@ -19,7 +19,7 @@ from .conftest import Fake, RedisServer, free_port
 from .sentinels import SERVICE
 from .traffic import Traffic
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Secured:

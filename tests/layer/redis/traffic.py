@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from trunkline.layer import Inbox, InboxItem, LayerError, LayerUnavailable
 from trunkline.layer.redis.layer import RedisLayer
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 NAME = "server.1!"
 LIMIT = 10  # messages that the reader takes at once
 _prefixes = count()

@@ -17,7 +17,7 @@ from trunkline.layer import MemoryLayer
 from trunkline.protocol_servers.http import HttpServer, HttpSettings
 from trunkline.protocol_servers.testing import MemoryTransport, ReactorThread, Sent, StubInbox, StubLayer
 
-PATIENCE = 20  # seconds; a bound against hanging, never waited for
+PATIENCE = 60  # seconds; a bound against hanging, never waited for
 
 
 class Transport(MemoryTransport):

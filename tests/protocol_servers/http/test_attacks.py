@@ -18,7 +18,7 @@ from trunkline.protocol_servers.testing.websocket_frames import CONTINUATION, PI
 
 Housing = Callable[..., Any]
 
-PATIENCE = 20  # seconds; a bound against hanging, never waited for
+PATIENCE = 60  # seconds; a bound against hanging, never waited for
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 LAST = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"

@@ -47,7 +47,7 @@ from trunkline.protocol_servers.testing.websocket_frames import (
 
 Housing = Callable[..., Any]
 
-PATIENCE = 20  # seconds; a bound against hanging, never waited for
+PATIENCE = 60  # seconds; a bound against hanging, never waited for
 SOCKET = ((b":method", b"CONNECT"), *GET[1:], (b":protocol", b"websocket"), (b"sec-websocket-version", b"13"))
 
 

@@ -24,7 +24,7 @@ from trunkline.protocol_servers.http import HttpServer, HttpSettings
 
 Housing = Callable[..., Any]
 
-PATIENCE = 20  # seconds; a bound against hanging, never waited for
+PATIENCE = 60  # seconds; a bound against hanging, never waited for
 
 curl_wanted = pytest.mark.usefixtures("curl_found")
 

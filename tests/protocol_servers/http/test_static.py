@@ -23,7 +23,7 @@ from trunkline.protocol_servers.http.ranges import MOST, ranges_of
 Staging = Callable[..., Any]
 Housing = Callable[..., Any]
 
-PATIENCE = 20  # seconds; a bound against hanging
+PATIENCE = 60  # seconds; a bound against hanging
 TEN = b"0123456789"
 DATE = "Sun, 09 Sep 2001 01:46:40 GMT"  # of a file's last change
 

@@ -18,7 +18,7 @@ from trunkline.protocol_servers.http_core import HttpLimits
 from trunkline.protocol_servers.http_core.hooks import Hook, HookAnswer, HookFactory, HookRequest
 from trunkline.protocol_servers.testing import ReactorThread, StubLayer
 
-PATIENCE = 30  # seconds; a bound against hanging, never waited for
+PATIENCE = 60  # seconds; a bound against hanging, never waited for
 SECRET = "what-nobody-may-read-in-a-log"
 
 

@@ -32,7 +32,7 @@ from trunkline.workers import Worker
 
 from .realm_server import RealmServer
 
-PATIENCE = 20  # seconds; a bound against hanging, never waited for
+PATIENCE = 60  # seconds; a bound against hanging, never waited for
 EPOCH = 1_700_000_000.0
 
 

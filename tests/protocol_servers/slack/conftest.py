@@ -19,7 +19,7 @@ from trunkline.protocol_servers.testing import ReactorThread
 from trunkline.protocol_servers.testing.slack import SlackService, SlackWorkspace
 from trunkline.workers import Worker
 
-PATIENCE = 30  # seconds; a bound against hanging, never waited for
+PATIENCE = 60  # seconds; a bound against hanging, never waited for
 
 QUICK = Pace(overlap=0.05, shortest_wait=0.02, longest_wait=0.2, refused_wait=0.05)
 

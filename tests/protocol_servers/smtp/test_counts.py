@@ -20,7 +20,7 @@ from trunkline.protocol_servers.smtp import SmtpServer, SmtpSettings
 from trunkline.protocol_servers.testing import ReactorThread
 from trunkline.workers import Message, Reject, Worker, route
 
-PATIENCE = 20  # seconds; a bound against hanging, never waited for
+PATIENCE = 60  # seconds; a bound against hanging, never waited for
 
 Key = tuple[str, str]  # Message-ID and recipient
 

@@ -22,7 +22,7 @@ from trunkline.operations.errors import StartError, UsageError
 from trunkline.protocol_servers.smtp import SmtpServer, SmtpSettings, delivery
 from trunkline.protocol_servers.smtp import server as server_module
 
-PATIENCE = 20  # seconds; a bound against hanging, never waited for
+PATIENCE = 60  # seconds; a bound against hanging, never waited for
 
 
 def mail(**headers: str) -> EmailMessage:

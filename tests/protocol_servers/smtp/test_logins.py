@@ -21,7 +21,7 @@ from trunkline.protocol_servers.smtp import SmtpServer, SmtpSettings, logins, pa
 from trunkline.protocol_servers.smtp.logins import Logins, UserFile, load_check
 from trunkline.protocol_servers.smtp.passwords import make_line, read_lines
 
-PATIENCE = 20  # seconds; a bound against hanging, never waited for
+PATIENCE = 60  # seconds; a bound against hanging, never waited for
 SECRET = "correct horse; ünïcode"
 
 

@@ -15,7 +15,7 @@ from trunkline.protocol_servers.smtp import LmtpServer, SmtpServer, SmtpSettings
 from trunkline.workers import Message, Reject, Worker, route
 
 CONTENT = bytes(range(256)) * 20_000
-PATIENCE = 20  # seconds; a bound against hanging, never waited for
+PATIENCE = 60  # seconds; a bound against hanging, never waited for
 
 
 def mail(content: bytes = CONTENT) -> EmailMessage:

@@ -28,7 +28,7 @@ from trunkline.protocol_servers.testing.websocket_frames import (
     client_frame,
 )
 
-PATIENCE = 20  # seconds; a bound against hanging, never waited for
+PATIENCE = 60  # seconds; a bound against hanging, never waited for
 
 OpenHouse = Callable[..., Any]
 

@@ -18,7 +18,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from trunkline.protocol_servers.testing import SlackService, SlackWorkspace
 
-PATIENCE = 30  # seconds; a bound against hanging, never waited for
+PATIENCE = 60  # seconds; a bound against hanging, never waited for
 
 
 class Socket:
