@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import signal
 import time
 from collections import Counter
@@ -166,20 +167,38 @@ def test_a_wrong_token_is_3(start: Start, shared: str, folder: Path) -> None:
     assert "Traceback" not in program.printed
 
 
-def test_a_token_that_is_revoked_later_stops_no_other_workspace(
-    start: Start, shared: str, slack: SlackService, workspace: SlackWorkspace, settings: Path, folder: Path
+def test_a_token_that_is_revoked_later_is_told_and_stops_no_other_workspace(
+    start: Start,
+    shared: str,
+    slack: SlackService,
+    workspace: SlackWorkspace,
+    settings: Path,
+    folder: Path,
+    free_port: int,
 ) -> None:
-    """And neither does one that is put in its place."""
+    """/readyz tells it; another token in its place needs no restart."""
     other = slack.add_workspace("beta")
     other.room("#dev", "cai")
     (folder / "other_bot").write_text(other.bot_token, encoding="utf-8")
     (folder / "other_app").write_text(other.app_token, encoding="utf-8")
     settings.write_text(
         f'{settings.read_text("utf-8")}[slack.beta]\napi_url = "{slack.api_url}"\n'
-        'bot_token = { file = "other_bot" }\napp_token = { file = "other_app" }\n',
+        'bot_token = { file = "other_bot" }\napp_token = { file = "other_app" }\n'
+        f"[operations]\nport = {free_port}\n",
         encoding="utf-8",
     )
-    server, worker = start("serve", "slack"), start("work")
+
+    (folder / "worker.toml").write_text(f'layer = "{shared}"\nrouting = "slackbot"\n', encoding="utf-8")
+
+    def ready() -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", free_port, timeout=30)
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+        told = answer.status, answer.read().decode()
+        connection.close()
+        return told
+
+    server, worker = start("serve", "slack"), start("work", "-c", "worker.toml")
     for each in (workspace, other):
         each.wait_connected()
     worker.ready()
@@ -201,8 +220,10 @@ def test_a_token_that_is_revoked_later_stops_no_other_workspace(
 
     answers(workspace, "ann")
     answers(other, "cai")
+    wait_until(lambda: ready() == (200, "ready\n"))
     workspace.revoke()
     server.until("acme: Slack does not take bot_token: token_revoked")
+    wait_until(lambda: ready() == (200, "degraded\nslack.acme: Slack does not take bot_token: token_revoked\n"))
     answers(other, "cai")
     workspace.tokens["xoxb-another"] = "bot"
     (folder / "bot").write_text("xoxb-another", encoding="utf-8")
