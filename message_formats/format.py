@@ -43,11 +43,13 @@ class Composed:
         messages: what goes there, in order; none when nothing is to be sent. Made from what a consumer gave, not yet
             validated: whoever sends them validates them as it does any other message.
         stream: True when the messages come one by one and each is to be sent at once.
+        fits: True when the messages are known to fit the format of replies: whoever sends them need not look again.
     """
 
     channel: str
     messages: Iterable[Message]
     stream: bool = False
+    fits: bool = False
 
 
 Compose = Callable[..., Composed]

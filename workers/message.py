@@ -147,7 +147,7 @@ class Message:
             sending.stream(composed.channel, composed.messages, to, self._layer)
         else:
             for one in composed.messages:
-                sending.send(composed.channel, one, to, self._layer, False, {})
+                sending.send(composed.channel, one, to, self._layer, False, {}, composed.fits)
 
     def stream(self, node: Mapping[str, Any] | None = None) -> io.BufferedIOBase:
         """Open the message's body, or a part of a mail, as a binary file; the same file each time.

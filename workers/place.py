@@ -30,6 +30,7 @@ log = logging.getLogger("trunkline.workers")
 _BATCH_TIME = 0.005
 _STALLED = 2 * _BATCH_TIME
 _LARGEST = 64
+_QUICK = HOLD / 10
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.05, 2.0
 _AWAY_PAUSE = 0.1  # seconds between two tries to put something back while the layer is away
 _FOREVER = float("inf")
@@ -83,6 +84,11 @@ class Place:
     def working(self) -> bool:
         """Whether the thread consumes, and was not given up."""
         return not (self._ended or self.consuming.abandoned)
+
+    @property
+    def quick(self) -> bool:
+        """Whether its consumers take so little time of late that the thread itself sends in time what they held."""
+        return self._mean < _QUICK
 
     @property
     def stuck(self) -> bool:

@@ -36,12 +36,17 @@ def send(
     layer: Layer | None,
     immediately: bool,
     options: Mapping[str, Any],
+    fits: bool = False,
 ) -> bool | None:
-    """Send or hold one message; see `Channel.send`."""
+    """Send or hold one message; see `Channel.send`.
+
+    Args:
+        fits: it is known to fit its format.
+    """
     held = _holder(layer)
     if form is None and held is not None and name == held.reply_name:
         form = held.reply_format
-    if form is not None:
+    if form is not None and not fits:
         form.validate(content)
     if held is None:
         return _send_now(layer if layer is not None else current_layer(), name, content, form, options)

@@ -47,6 +47,10 @@ MOST_ABANDONED = 8
 
 _LAST_PATIENCE = PATIENCE + 2.0  # seconds that what is left at the end is tried, for room or for the layer
 _HELPER_PAUSE = 1.0
+_QUICK_SLACK = 3 * HOLD
+"""Seconds by which the helper thread may be late while consumers are quick: each look of it costs the other thread more
+than a whole request does, and what is held then leaves without it."""
+
 _FOREVER = float("inf")
 
 
@@ -263,11 +267,12 @@ class _Helper:
         self._clock = worker.layer.clock
         self._calls: SimpleQueue[None] = SimpleQueue()
         self._wakes = 0.0  # when it wakes by itself
+        self._slack = 0.0  # seconds that it may be late
         self._batches = 0  # that had begun when it last looked
 
     def expect(self, due: float) -> None:
-        """Have the helper look again at `due`, at the latest; safe from any thread and any signal handler."""
-        if due < self._wakes:
+        """Have the helper look again at `due`, or a little later; safe from any thread and any signal handler."""
+        if due + self._slack < self._wakes:
             self._wakes = 0.0
             self._calls.put(None)
 
@@ -316,10 +321,11 @@ class _Helper:
         if worker._repeats.due() <= now:
             worker._repeats.tell()
         due = min(worker._announced + ANNOUNCE, worker._claims.due(), worker._leases.due(), worker._repeats.due())
+        slack = self._slack = _QUICK_SLACK if all(place.quick for place in worker._places) else 0.0
         batches = sum(place.batches for place in worker._places)
         if batches != self._batches:
             # While batches come one after the other, looking again by itself is cheaper than being called for each.
-            self._batches, due = batches, min(due, now + HOLD)
+            self._batches, due = batches, min(due, now + HOLD + slack)
         for place in list(worker._places):
             if place.working and place.consuming.due() <= now and place.consuming.abandon():
                 worker._replace(place)
@@ -331,7 +337,7 @@ class _Helper:
             if place.flusher.due() <= now and not place.flusher.try_flush():
                 due = min(due, now + HOLD)  # its thread is at it
             else:
-                due = min(due, place.flusher.due())
+                due = min(due, place.flusher.due() + slack)
         return due
 
 

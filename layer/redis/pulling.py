@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 
+from ..calls import Call
 from ..errors import LayerUnavailable
 from ..store.element import ADD, DISCARD, PART, RELOAD, Element
 from ..store.listeners import Heard
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 BLOCK = 5.0  # seconds a BLMPOP waits
 _BATCH = 256
+_ACCOUNTED = 64  # elements that were taken before Redis is told, of an inbox that may hold thousands
+_ACCOUNTED_BYTES = 256 << 10  # of 64 MiB
 _ABOUT_MEMBERS = frozenset((ADD, DISCARD, RELOAD))
 
 
@@ -66,6 +69,7 @@ class Puller:
         self._pull = commands.pull((inbox,), BLOCK, _BATCH)
         self._holding = True
         self._stopped = False
+        self._taken = self._taken_bytes = 0  # that Redis was not told of yet
 
     def hold(self, rest: Iterable[Element] = ()) -> None:
         """Ask for no more, and keep what still comes, after `rest`, until `resume`."""
@@ -140,8 +144,12 @@ class Puller:
                 self._heard.hear({element[3]: (element[5][0], element[0] - now)})
             else:
                 elements.append(element)
-        if count:
-            self._ask(*self._commands.plan([("account", (self._inbox, count, size))]).commands)
+        self._taken += count
+        self._taken_bytes += size
+        if self._taken >= _ACCOUNTED or self._taken_bytes >= _ACCOUNTED_BYTES:
+            told: Call = ("account", (self._inbox, self._taken, self._taken_bytes))
+            self._taken = self._taken_bytes = 0
+            self._ask(*self._commands.plan([told]).commands)
         else:
             self._ask()
         if self._holding:

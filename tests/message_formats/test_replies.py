@@ -71,6 +71,19 @@ def test_http_status_and_headers() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("options", "fits"),
+    [({}, True), ({"status": 204}, True), ({"status": 599}, True), ({"status": 600}, False), ({"status": 99}, False),
+     ({"headers": [(b"a", b"b")]}, False), ({"headers": [(b"a", b"\n")]}, False)],
+)  # fmt: skip
+def test_http_says_of_what_it_made_alone_that_it_fits(options: dict[str, Any], fits: bool) -> None:
+    """Then nobody looks at it again; what a consumer gave may be anything."""
+    assert http("text", **options).fits is fits
+    assert not http([b"a"], **options).fits
+    if fits:
+        response("text", **options)
+
+
 def test_http_keeps_the_callers_content_type() -> None:
     assert response("<p>", headers=[("Content-TYPE", "text/html")])["headers"] == [[b"Content-TYPE", b"text/html"]]
 

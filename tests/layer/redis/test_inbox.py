@@ -495,12 +495,27 @@ def test_the_next_pull_is_on_its_way_before_a_batch_is_worked_on(place: Place) -
     at: list[list[tuple[str, list[Any]]]] = []
     place.got = lambda: at.append(list(place.redis.writes))
     place.redis.writes.clear()
-    for n in range(3):
-        place.send("a", n)
+    place.send("a", 0)
     place.turn()
-    assert place.numbers() == [(["a"], 0), (["a"], 1), (["a"], 2)]
-    body = len(pack_message({"n": 0}))
-    assert at == [[("rx", [("account", (NAME, 3, 3 * body)), ("BLMPOP", NAME, 256)])]]
+    assert place.numbers() == [(["a"], 0)]
+    assert at == [[("rx", [("BLMPOP", NAME, 256)])]]
+
+
+@pytest.mark.parametrize("size", [0, 90_000])
+def test_what_was_taken_is_accounted_now_and_then(place: Place, size: int) -> None:
+    """After 64 messages or 256 KiB, with the next pull: that is little of what an inbox may hold."""
+    place.open()
+    body = len(pack_message({"n": bytes(size)}))
+    batches = [30, 30, 4, 1] if size == 0 else [1, 1, 1, 1]
+    place.redis.writes.clear()
+    for sent in batches:
+        for _ in range(sent):
+            place.send("a", bytes(size))
+        place.turn()
+    taken = 64 if size == 0 else 3
+    pull = ("BLMPOP", NAME, 256)
+    accounted = ("account", (NAME, taken, taken * body))
+    assert place.redis.writes == [("rx", [pull]), ("rx", [pull]), ("rx", [accounted, pull]), ("rx", [pull])]
 
 
 def test_a_pull_that_brought_nothing_is_followed_by_the_next(place: Place) -> None:
