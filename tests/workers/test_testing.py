@@ -329,6 +329,15 @@ def test_email_answers() -> None:
     assert client.email("own@b", subject="yes", raw=b"Subject: no\r\n\r\n")[0] == 550
 
 
+def test_email_results() -> None:
+    """What tells of a mail that was sent is an answer to nothing."""
+    told: list[str] = []
+    client = Client([route("email.failed", lambda message: told.append(message["id"]))])
+    client.publish("email.failed", {"id": "7", "address": "a@b", "code": 550, "text": "No", "permanent": True})
+    client.settle()
+    assert told == ["7"]
+
+
 def test_email_a_worker_that_does_not_answer() -> None:
     client = Client([route("email.recipient", lambda message: None)])
     client.worker.channels.remove("email.recipient")

@@ -260,7 +260,7 @@ class Client:
             return
         message = content if local is None else {"reply_channel": inbox + local, **content}
         form.validate(message)
-        waiting = self._held_back.get(message["reply_channel"])
+        waiting = self._held_back.get(message.get("reply_channel", ""))
         if waiting is not None:
             waiting.append((channel, message))
         else:

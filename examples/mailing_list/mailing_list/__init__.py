@@ -1,0 +1,1 @@
+"""A mailing list: subscribe and leave by mail, bounces, and an archive on the web."""
