@@ -6,12 +6,16 @@ import ast
 import importlib
 import inspect
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
 from trunkline import message_formats
 from trunkline.protocol_servers import slack
 from trunkline.protocol_servers.slack import limiter, mapping, names, server
+from trunkline.protocol_servers.testing.slack import SlackService
+
+from ..trunkline.conftest import Program
 
 DOCS = Path(__file__).parents[2] / "docs" / "how-to"
 PAGE = (DOCS / "slack.md").read_text("utf-8")
@@ -115,3 +119,33 @@ def test_it_is_a_manifest() -> None:
     for command in MANIFEST["features"]["slash_commands"]:
         assert command["command"] in PAGE  # the page's bot has it
         assert set(command) <= {"command", "description", "usage_hint", "should_escape", "url"}
+
+
+def test_five_minutes_are_enough(tmp_path: Path) -> None:
+    """`trunkline run` with the page's bot and settings, and no more scopes and events than the manifest asks for."""
+    python, toml = (re.findall(rf"^```{kind}\n(.*?)^```$", PAGE, re.M | re.S)[0] for kind in ("python", "toml"))
+    with SlackService(bot="helpdesk") as service:
+        workspace = service.workspace
+        workspace.scopes = set(SCOPES)
+        workspace.subscribed = {name.partition(".")[0] for name in EVENTS}
+        workspace.room("general", "ann")
+        (tmp_path / "bot.py").write_text(python, "utf-8")
+        (tmp_path / "trunkline.toml").write_text(f'{toml}api_url = "{service.api_url}"\n', "utf-8")
+        tokens = {"SLACK_APP_TOKEN": workspace.app_token, "SLACK_BOT_TOKEN": workspace.bot_token}
+        program = Program(("run",), tmp_path, tokens)
+        try:
+            program.ready()
+            workspace.wait_connected()
+            workspace.say("ann", "general", workspace.typed("@helpdesk hello"))
+            workspace.wait(lambda: workspace.texts("general") == ["ann, you said: hello"])
+            workspace.command("ann", "general", "/deploy", "web")
+            workspace.wait(lambda: workspace.texts("general")[1:] == ["Deploying web"])
+            assert workspace.messages("general")[1].seen_by == workspace.person("ann").id
+            workspace.say("ann", "@ann", "psst")
+            workspace.wait(lambda: workspace.texts("@ann") == ["ann, you said: psst"])
+            program.signal(signal.SIGTERM)
+            assert program.ended() == 0, program.printed
+            assert "WARNING" not in program.printed
+            assert [call for call in workspace.calls if call.error] == []
+        finally:
+            program.kill()
