@@ -103,8 +103,9 @@ class Http2Client:
         self._buffer = b""
 
     def block(self, fields: Fields) -> bytes:
-        """Return a header block."""
-        return self._encoder.encode(fields)
+        """Return a header block; one that is large is not compressed, which takes hpack seconds."""
+        fields = list(fields)
+        return self._encoder.encode(fields, huffman=sum(len(value) for _, value in fields) < 10_000)
 
     def headers(self, stream_id: int, fields: Fields = GET, *, end: bool = True, flags: int = END_HEADERS) -> bytes:
         """Return HEADERS."""
