@@ -20,6 +20,7 @@ from typing import Any
 
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Protocol
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.systemd import ListenFDs
 
@@ -424,7 +425,15 @@ class _ForeignTransport(ProtocolWrapper):
         raise RuntimeError("STARTTLS is not available on this endpoint")
 
 
-class _ForeignFactory(WrappingFactory):
+class _Away(Protocol):
+    """Sends a connection away. Not every endpoint takes None for a protocol."""
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.loseConnection()
+
+
+class _ForeignFactory(WrappingFactory[_ForeignTransport]):
     """Lets connections of another endpoint in."""
 
     protocol = _ForeignTransport
@@ -434,17 +443,15 @@ class _ForeignFactory(WrappingFactory):
         self.door = door
 
     def buildProtocol(self, addr: Any) -> Any:
-        """Return the protocol of a new connection; None: it is refused."""
-        if self.door is None:
-            return super().buildProtocol(addr)
-        place = self.door.admit(getattr(addr, "host", ""))
-        if place is None:
-            return None
-        made: Any = super().buildProtocol(addr)
-        if made is None:
-            self.door.leave(place)
-        else:
-            made.place = place
+        """Return the protocol of a new connection."""
+        place = None
+        if self.door is not None:
+            place = self.door.admit(getattr(addr, "host", ""))
+            if place is None:
+                return _Away()
+        protocol: Any = self.wrappedFactory.buildProtocol(addr) or _Away()
+        made = self.protocol(self, protocol)
+        made.place = place
         return made
 
 
