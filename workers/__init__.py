@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .routing import Include, Route, Routing, include, route, route_class
     from .web_classes import HttpConsumer, JsonWebsocketConsumer, WebsocketConsumer
     from .worker import Worker
+    from .wsgi import WsgiConsumer
 
 __all__ = [
     "BaseConsumer",
@@ -59,6 +60,7 @@ __all__ = [
     "WebsocketConsumer",
     "Who",
     "Worker",
+    "WsgiConsumer",
     "channel_session",
     "current_layer",
     "http_session",
@@ -103,6 +105,7 @@ __getattr__ = lazily(
         "routing": ("Include", "Route", "Routing", "include", "route", "route_class"),
         "web_classes": ("HttpConsumer", "JsonWebsocketConsumer", "WebsocketConsumer"),
         "worker": ("Worker",),
+        "wsgi": ("WsgiConsumer",),
     },
 )
 
