@@ -115,7 +115,7 @@ class Overview:
     def _begin(self, made: concurrent.futures.Future[Seen]) -> None:
         assert self._loop is not None
         asking = self._loop.create_task(self._ask())
-        asking.add_done_callback(lambda task: None if task.cancelled() else made.set_result(task.result()))
+        asking.add_done_callback(lambda task: _pass_on(task, made))
 
     async def _ask(self) -> Seen:
         assert self._reporter is not None
@@ -129,3 +129,14 @@ class Overview:
             counts.update(census.counts())
         crews = [Crew(each.kind, each.running, each.wanted, each.restarts) for each in self._censuses]
         return Seen(self.state, True, [Told(f"{own['kind']} (pid {own['pid']})", own, 0.0), *others], crews, counts)
+
+
+def _pass_on(task: asyncio.Task[Seen], made: concurrent.futures.Future[Seen]) -> None:
+    """Have a future end as a task did; what was cancelled tells nothing, as its loop ends."""
+    if task.cancelled():
+        return
+    error = task.exception()
+    if error is None:
+        made.set_result(task.result())
+    else:
+        made.set_exception(error)

@@ -301,7 +301,7 @@ class ProtocolServer:
 
     @property
     def waiting(self) -> int:
-        """How many `Connection`s there are: what can be answered."""
+        """How many things there are that can be answered, each a `Connection`."""
         return len(self._connections)
 
     @property

@@ -105,6 +105,9 @@ class StubInbox:
     def gone(self, name: str) -> None:
         self.gone_names.append(name)
 
+    def groups(self) -> tuple[int, int]:
+        return 0, 0
+
     def new_channel(self, prefix: str) -> str:
         self._count += 1
         return f"{prefix}{self._count}"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from trunkline.operations.child import ASK
 from trunkline.operations.errors import UsageError
 from trunkline.operations.parent import Parent
 
@@ -39,6 +40,7 @@ class Process:
                 [sys.executable, "program.py", f"3:{theirs.fileno()}"],
                 cwd=folder,
                 pass_fds=[theirs.fileno()],
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
             )
@@ -57,8 +59,9 @@ class Process:
         self.cut()
         self.popen.kill()
         self.popen.wait()
-        assert self.popen.stdout
-        self.popen.stdout.close()
+        for stream in (self.popen.stdin, self.popen.stdout):
+            assert stream
+            stream.close()
 
 
 @pytest.fixture
@@ -97,6 +100,46 @@ def test_nothing_is_said_to_a_parent_that_is_gone(start: Any) -> None:
     process.hear()
     process.cut()
     assert process.popen.wait(WAIT) == 0
+
+
+def test_it_tells_of_itself_when_it_is_asked_and_at_its_end(start: Any) -> None:
+    process = start("parent.report = lambda: {'n': 1}; parent.ready(); sys.stdin.readline(); parent.tell()")
+    process.hear()
+    for _ in range(3):
+        process.link.sendall(ASK)
+        assert process.hear() == {"report": {"n": 1}}
+    process.popen.stdin.write("end\n")
+    process.popen.stdin.flush()
+    assert process.hear() == {"report": {"n": 1}}
+    assert process.popen.wait(WAIT) == 0
+
+
+def test_who_has_nothing_to_tell_says_nothing(start: Any) -> None:
+    process = start("parent.ready(); sys.stdin.readline(); parent.ready(['later'])")
+    process.hear()
+    process.link.sendall(ASK * 100)
+    process.popen.stdin.write("go on\n")
+    process.popen.stdin.flush()
+    assert process.hear() == {"ready": ["later"]}
+
+
+def test_what_is_asked_does_not_hide_that_it_is_dismissed(start: Any) -> None:
+    code = """
+signal.signal(signal.SIGTERM, lambda *_: None)
+parent.report = lambda: {"n": 1}
+parent.ready([str(parent.dismissed)])
+signal.sigwait([signal.SIGUSR1])
+parent.ready([str(parent.dismissed)])
+time.sleep(60)
+"""
+    process = start("signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n" + code)
+    assert process.hear() == {"ready": ["False"]}
+    process.link.sendall(ASK)
+    process.link.shutdown(socket.SHUT_WR)
+    process.popen.send_signal(signal.SIGUSR1)
+    said = [process.hear(), process.hear()]
+    assert {"ready": ["True"]} in said
+    assert {"report": {"n": 1}} in said
 
 
 def test_signals_of_a_terminal_are_the_parents(start: Any) -> None:

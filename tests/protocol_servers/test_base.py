@@ -320,6 +320,20 @@ def test_an_outage_is_said_once_and_so_is_its_end(
     ]
 
 
+def test_what_is_told_of_it(server: Asker, inbox: StubInbox) -> None:
+    assert (server.title, server.serves, server.sockets, server.waiting, server.groups) == ("asker", True, 0, 0, (0, 0))
+    connection = server.open("x")
+    assert server.waiting == 1
+    server.close(connection)
+    assert server.waiting == 0
+    assert inbox.down is not None
+    inbox.down("connection refused")
+    assert not server.serves
+    assert server.counts() == {"layer_outages": 1}
+    server.network = "acme"
+    assert (server.title, server.problems()) == ("asker.acme", [])
+
+
 # Deadlines
 
 

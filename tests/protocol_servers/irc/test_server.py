@@ -79,6 +79,7 @@ def test_ready_waits_for_somebody_who_listens(
     network = serve_realm()
     server = start_irc(memory_layer, network.port, join=["#dev", "#ops"])
     eventually(lambda: "#dev" in server.session.rooms and "#ops" in server.session.rooms)
+    assert (server.title, server.serves, server.problems()) == ("irc.test", True, [])
     with network.lock:
         network.realm.kick("#ops", "bot")
     eventually(lambda: "#ops" not in server.session.rooms)
@@ -268,6 +269,8 @@ def test_a_wrong_password_keeps_us_out(
     assert "SASL PLAIN failed: SASL authentication failed" in caplog.text
     assert "wrong" not in caplog.text
     assert network.realm.rooms == {}
+    assert (server.serves, server.problems()) == (False, ["irc.test: not connected"])
+    assert server.counts()["disconnections"] >= 1
 
 
 # Servers that behave badly

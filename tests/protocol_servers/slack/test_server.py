@@ -355,7 +355,8 @@ def test_a_revoked_token_is_reported_and_hurts_no_other_workspace(
     slack.workspace.wait_connected()
     slack.workspace.revoke()
     assert eventually(one.problems) == ["slack.acme: Slack does not take bot_token: token_revoked"]
-    assert two.problems() == []
+    eventually(lambda: not one.server.serves)
+    assert (two.server.title, two.server.serves, two.problems()) == ("slack.beta", True, [])
     other.wait_connected()
     other.say("cai", "#general", "we go on")
     [message] = take(memory_layer, "chat.message")
