@@ -308,7 +308,7 @@ def test_a_slow_reader_is_cut_off(house: OpenHouse, monkeypatch: pytest.MonkeyPa
 
 
 def test_pings_of_the_server(house: OpenHouse) -> None:
-    served = house(Consumers(), ping_interval=0.05, ping_timeout=0.1)
+    served = house(Consumers(), ping_interval=0.05, ping_timeout=1.0)
     with open_socket(served, ping_interval=None) as answering, Raw(served) as silent:
         silent.ask()
         assert silent.status() == 101
