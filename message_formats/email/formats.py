@@ -73,6 +73,7 @@ ReceivedAttachment = TypedDict(
 )
 ReceivedAttachment.__doc__ = "An attachment of a mail that came in."
 
+
 class BouncedRecipient(TypedDict):
     """What a delivery report says of one recipient."""
 
@@ -96,6 +97,56 @@ class Bounce(TypedDict):
     headers: NotRequired[
         Annotated[dict[str, str], "The header of that mail, as far as it came back: names in lower case."]
     ]
+
+
+_Verdict = Literal["pass", "fail", "softfail", "neutral", "none", "policy", "temperror", "permerror"]
+_DOMAIN = "The domain that it is about."
+
+
+class SpfResult(TypedDict):
+    """Whether the client may send for the domain of the envelope sender (RFC 7208)."""
+
+    result: Annotated[_Verdict, '"none": nobody was asked, or the domain has no record.']
+    domain: NotRequired[Annotated[Line, _DOMAIN]]
+    identity: NotRequired[
+        Annotated[
+            Literal["mailfrom", "helo"], 'Whose domain it is: of a bounce, that of the name the peer gave: "helo".'
+        ]
+    ]
+
+
+class DkimSignature(TypedDict):
+    """What became of one signature."""
+
+    result: Annotated[_Verdict, '"pass": the mail is what the domain signed.']
+    domain: NotRequired[Annotated[Line, "Whose signature it is."]]
+    selector: NotRequired[Annotated[Line, "Which of the domain's keys it was made with."]]
+    reason: NotRequired[Annotated[Line, "Why it did not pass."]]
+
+
+class DkimResult(TypedDict):
+    """Who signed the mail (RFC 6376)."""
+
+    result: Annotated[_Verdict, 'That of the best signature; "none": there is none.']
+    signatures: NotRequired[Annotated[list[DkimSignature], "Each signature, at most five."]]
+
+
+class DmarcResult(TypedDict):
+    """Whether the domain in From is one that SPF or DKIM vouch for (RFC 9989)."""
+
+    result: Annotated[_Verdict, '"none": the domain has no record, or nobody was asked.']
+    domain: NotRequired[Annotated[Line, "The domain in From."]]
+    policy: NotRequired[
+        Annotated[Literal["none", "quarantine", "reject"], "What the domain wants done with mail that fails."]
+    ]
+
+
+class Authentication(TypedDict):
+    """Who sent a mail, as far as the DNS tells."""
+
+    spf: NotRequired[Annotated[SpfResult, "Whether the client may send for the domain of the envelope sender."]]
+    dkim: NotRequired[Annotated[DkimResult, "Which domains signed the mail."]]
+    dmarc: NotRequired[Annotated[DmarcResult, "Whether the domain in From is one of these."]]
 
 
 EmailReceive = TypedDict(
@@ -125,7 +176,9 @@ EmailReceive = TypedDict(
         "helo": Annotated[Line, _HELO],
         "tls": NotRequired[Annotated[bool, Default(False), "Whether it came over TLS."]],
         "auth_user": NotRequired[Annotated[Line, "The user that the peer authenticated as."]],
-        "authentication": NotRequired[Annotated[dict[str, Any], Default({}), "Results of `spf`, `dkim` and `dmarc`."]],
+        "authentication": NotRequired[
+            Annotated[Authentication, Default({}), "Who sent it; empty where nobody was there to ask."]
+        ],
         "auto_submitted": NotRequired[
             Annotated[
                 bool, Default(False), "A machine sent it: a bounce, an out-of-office note, a list. Never answered."

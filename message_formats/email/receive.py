@@ -65,6 +65,7 @@ def receive_message(
     helo: str,
     tls: bool = False,
     auth_user: str | None = None,
+    authentication: Mapping[str, Any] | None = None,
     body_channels: Mapping[int, str] | None = None,
     body_keys: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
@@ -81,6 +82,7 @@ def receive_message(
         helo: the name the peer gave.
         tls: whether it came over TLS.
         auth_user: who logged in.
+        authentication: who sent it, as far as that is known.
         body_channels: the body channel of each leaf of ``parsed.large``, by its index; or
         body_keys: what each of them is stored as.
 
@@ -103,6 +105,8 @@ def receive_message(
         "helo": helo,
         "tls": tls,
     }
+    if authentication is not None:
+        message["authentication"] = copy.deepcopy(authentication)
     if "bounce" in fields:
         message["bounce"] = copy.deepcopy(fields["bounce"])
     if sender is None:

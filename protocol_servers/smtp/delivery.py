@@ -10,25 +10,35 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ...message_formats.email import ParsedMail, mail_id, parse_mail, receive_message
 from ...message_formats.email.bounces import MAX_RETURNED, Outcome, delivery_report
 from . import replies
+from .authentication import Authentication, vouches_for
 from .content import NoRoom
 from .copies import FIRST_CHUNK, Copy
-from .events import Mail
+from .events import Mail, Origin
 from .queueing import REMEMBERED, Queueing
 from .replies import Reply
 
 if TYPE_CHECKING:
-    from .protocol import SmtpConnection
     from .server import SmtpServer
 
 PARSED_AT_ONCE = 32 * 1024  # a larger mail is taken apart in a thread, so that it holds nobody up
 MAX_COPIES = 256 * 1024 * 1024  # bytes that the messages of one mail may take; 100 recipients and 100 large parts fit
 _BODY_WEIGHT = 4 * FIRST_CHUNK  # bytes that a channel takes before anybody reads, and the time it takes, as bytes
 _SENT_AT_ONCE = 4 * 1024 * 1024  # bytes of messages in one turn of the loop
+
+
+class Client(Protocol):
+    """Whoever is told what became of a mail."""
+
+    def answer_mail(self, reply: Reply) -> None:
+        """Take what became of it for all recipients that have no answer yet."""
+
+    def answer_copy(self, address: str, reply: Reply) -> None:
+        """Take what became of it for one recipient, where each has an answer."""
 
 
 class Delivery:
@@ -38,22 +48,22 @@ class Delivery:
         server: The server.
         client: Whose mail it is.
         mail: The mail, with its content.
+        origin: Where it comes from.
+        answers_each: Each recipient has an answer.
     """
 
-    def __init__(self, server: SmtpServer, client: SmtpConnection, mail: Mail) -> None:
+    def __init__(
+        self, server: SmtpServer, client: Client, mail: Mail, origin: Origin, *, answers_each: bool = False
+    ) -> None:
         self._server = server
         self._client = client
         self._mail = mail
+        self._origin = origin
+        self._answers_each = answers_each
         self._to = mail.accepted
         self._content = mail.take_content()
         self._parts = server.open_content()  # of large parts that have to be decoded
-        session = client.session
-        self._known: dict[str, Any] = {
-            "helo": session.helo,
-            "tls": session.tls,
-            "auth_user": session.user,
-            "client": client.peer,
-        }
+        self._authentication: Authentication | None = None
         self._arrival = time.time()
         self._held = 0
         self._id = ""  # of the mail, whoever it is for
@@ -87,7 +97,14 @@ class Delivery:
             self.end(replies.TOO_MUCH_FOR_SO_MANY)
         elif not self._hold(len(self._to) * weight):
             self.end(replies.NO_ROOM)
-        elif self._server.settings.accept == "queued":
+        else:
+            self._server.judge(
+                self._content, self._origin, self._mail, lambda found: self._judged(parsed, weight, found)
+            )
+
+    def _judged(self, parsed: ParsedMail, weight: int, authentication: Authentication | None) -> None:
+        self._authentication = authentication
+        if self._server.settings.accept == "queued":
             large = [part for _, part in parsed.large]
             queueing = Queueing(self, self._server, large, lambda keys: self._queue(queueing, parsed, keys, weight))
             queueing.start()
@@ -129,7 +146,7 @@ class Delivery:
         )
 
     def _message(self, parsed: ParsedMail, address: str, reply_channel: str, **bodies: Any) -> dict[str, Any]:
-        sender = self._mail.sender
+        sender, origin = self._mail.sender, self._origin
         return receive_message(
             parsed,
             reply_channel=reply_channel,
@@ -137,7 +154,11 @@ class Delivery:
             address=address,
             sender=sender,
             to=self._to,
-            **self._known,
+            client=origin.peer,
+            helo=origin.helo,
+            tls=origin.tls,
+            auth_user=origin.user,
+            authentication=self._authentication,
             **bodies,
         )
 
@@ -147,7 +168,7 @@ class Delivery:
         """Take what became of one recipient's message, and say what became of the mail once that is known."""
         self._replies[address] = reply
         is_last = len(self._replies) == len(self._to)
-        if not self._server.dialect.answers_each:
+        if not self._answers_each:
             if is_last:
                 self._settle()
             return
@@ -175,7 +196,10 @@ class Delivery:
         Never where the mail is a bounce itself, or where nobody vouches for the sender: it would go to somebody who
         never wrote.
         """
-        return self._mail.sender is not None and self._server.relays and self._client.session.trusted
+        sender = self._mail.sender
+        if sender is None or not self._server.relays:
+            return False
+        return self._origin.trusted or vouches_for(self._authentication or {}, sender)
 
     def _report(self, refused: Mapping[str, Reply]) -> None:
         """Have the sender told by mail who refused, and take the mail; delay it if that cannot be."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from .content import Content
 from .replies import Reply
@@ -69,6 +70,29 @@ class Mail:
         assert self.content is not None
         content, self.content = self.content, None
         return content
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a mail comes from.
+
+    Attributes:
+        peer: [host, port] of the client.
+        helo: What it calls itself.
+        tls: Whether it came over TLS.
+        user: Who logged in, or None.
+        trusted: The client is known to be well-behaved, or logged in.
+        judged: Its address tells who sends; that of our own machines, of whoever logged in, or of a relay does not.
+        spf: What SPF says, where somebody else asked already, whom we believe.
+    """
+
+    peer: list[Any]
+    helo: str = ""
+    tls: bool = False
+    user: str | None = None
+    trusted: bool = False
+    judged: bool = False
+    spf: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

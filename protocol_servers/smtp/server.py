@@ -6,24 +6,26 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...layer import Layer
 from ...message_formats import FormatError
 from ...message_formats.email.formats import REPLY
 from ...operations.errors import UsageError
 from ..base import Connection, Message, ProtocolServer, Refusal
+from ..networks import UNIX, Networks, read_address
 from ..tls import client_context, server_context
 from . import replies
 from .addresses import is_domain
 from .asking import Question
+from .authentication import Authentication, Sender, load_authenticator
 from .commands import LMTP, SMTP, Dialect
 from .content import Content, Room
 from .delivery import Delivery
 from .envelope import Limits
-from .events import LoginAsked, Mail, Recipient
+from .events import LoginAsked, Mail, Origin, Recipient
 from .logins import Logins, load_check
 from .neighbours import Neighbours
 from .outgoing import Outbox
@@ -31,7 +33,18 @@ from .protocol import SmtpConnection, SmtpFactory
 from .replies import Reply, made_reply
 from .settings import LmtpSettings, SmtpSettings
 
+if TYPE_CHECKING:
+    from .authentication.judging import Authenticator
+
 MAX_MEMORY = 512 * 1024 * 1024  # bytes of mail in memory, of all sessions
+# Mail from there was not sent from there: what is on this machine or beside it takes it from somebody else.
+NEAR = Networks(
+    [
+        *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10"),
+        *("::1", "fc00::/7", "fe80::/10", UNIX),
+    ],
+    "near",
+)
 _NAME_TIMEOUT = 2.0
 
 T = TypeVar("T")
@@ -42,6 +55,7 @@ class SmtpServer(ProtocolServer):
 
     Attributes:
         dialect: SMTP or LMTP.
+        authenticator: Finds out who sent a mail; None: nobody can.
         ended: Nothing may be sent any more.
         outbox: What sends mail; None: there is no relay.
         room: What all mails that are here take.
@@ -65,6 +79,7 @@ class SmtpServer(ProtocolServer):
         self.room = Room(MAX_MEMORY, settings.max_spool)
         self.ended = False
         self.outbox: Outbox | None = None
+        self.authenticator: Authenticator | None = None
         self._neighbours = Neighbours(settings.trusted, settings.rate, clock)
         self._logins: Logins | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -100,6 +115,7 @@ class SmtpServer(ProtocolServer):
             postmaster=settings.postmaster,
             offers_auth=check is not None,
         )
+        self.authenticator = load_authenticator(self.in_thread)
         await self.listen_on(settings.endpoints, self.factory, self.name)
         relay = settings.parsed_relay
         if relay is not None:
@@ -189,9 +205,7 @@ class SmtpServer(ProtocolServer):
     def log_in(self, client: SmtpConnection, login: LoginAsked) -> None:
         """Have a login checked, and tell the client."""
         assert self._logins is not None
-        task = self.loop.create_task(self._log_in(self._logins, client, login))
-        self._tasks.add(task)  # the loop alone would let it vanish
-        task.add_done_callback(self._tasks.discard)
+        self.keep(self._log_in(self._logins, client, login))
 
     async def _log_in(self, logins: Logins, client: SmtpConnection, login: LoginAsked) -> None:
         try:
@@ -205,7 +219,45 @@ class SmtpServer(ProtocolServer):
 
     def take(self, client: SmtpConnection, mail: Mail) -> None:
         """Give a mail to the consumers of its recipients."""
-        Delivery(self, client, mail).start()
+        session, answers_each = client.session, self.dialect.answers_each
+        origin = Origin(
+            client.peer,
+            session.helo,
+            session.tls,
+            session.user,
+            session.trusted,
+            # LMTP is spoken by a server that took the mail from somebody else.
+            judged=not (answers_each or session.trusted or client.peer[0] in NEAR),
+        )
+        Delivery(self, client, mail, origin, answers_each=answers_each).start()
+
+    def judge(
+        self, content: Content, origin: Origin, mail: Mail, then: Callable[[Authentication | None], None]
+    ) -> None:
+        """Find out who sent a mail, and call `then`, at once where nobody has to be sender."""
+        if self.authenticator is None:
+            then(None)
+            return
+        client = read_address(origin.peer[0]) if origin.judged else None
+        sender = Sender(client, origin.helo, mail.sender, origin.spf)
+        found = self.authenticator.at_once(content, sender)
+        if found is not None:
+            then(found)
+        else:
+            self.keep(self._judge(self.authenticator, content, sender, then))
+
+    async def _judge(
+        self, authenticator: Authenticator, content: Content, sender: Sender, then: Callable[[Authentication], None]
+    ) -> None:
+        found = await authenticator.judge(content, sender)
+        if not self.ended:
+            then(found)
+
+    def keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have something done; the loop alone would let it vanish."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def in_thread(self, function: Callable[[], T]) -> asyncio.Future[T]:
         """Call something that takes its time, after what was given here before."""

@@ -209,7 +209,11 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "helo": "mx.example.com",
         "tls": True,
         "auth_user": "ada",
-        "authentication": {"spf": "pass"},
+        "authentication": {
+            "spf": {"result": "pass", "domain": "example.com", "identity": "mailfrom"},
+            "dkim": {"result": "fail", "signatures": [{"result": "fail", "reason": "the body was altered"}]},
+            "dmarc": {"result": "pass", "domain": "example.com", "policy": "reject"},
+        },
         "auto_submitted": False,
         "bounce": {"recipients": []},
         "defects": ["no date"],

@@ -203,7 +203,7 @@ BAD_MESSAGES = [
     ("email.receive", {"headers": {"a b": "c"}}, "headers"),
     ("email.receive", {"headers": {"a": "b\nc"}}, "headers.a"),
     ("email.receive", {"headers": {1: "b"}}, "headers"),
-    ("email.receive", {"authentication": {"\ud800": 1}}, "authentication"),
+    ("email.receive", {"authentication": {"spf": {"result": "maybe"}}}, "authentication.spf.result"),
     ("email.receive", {"headers": ["a"]}, "headers"),
     ("email.receive", {"header_list": [["a", "b"], ["", "c"]]}, "header_list[1][0]"),
     ("email.receive", {"content": {"content-type": "text/plain", "body": b""}}, "content"),
