@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import re
 import signal
 import socket
@@ -88,8 +89,25 @@ routing = [
 '''
 
 
+def lasting_port() -> int:
+    """Return a free port that stays free while nobody listens on it.
+
+    It is none of those that the system gives to connections: whoever connects while nobody listens could get that very
+    port, and be connected with itself.
+    """
+    text = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii")
+    first = int(text.split()[0])
+    while True:
+        port = random.randrange(first // 2, first)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return port
+
+
 class Redis:
-    """A redis-server on a Unix socket and on a port.
+    """A redis-server on a Unix socket and, if the layer takes it, on a port.
 
     Args:
         program: The path of redis-server.
@@ -107,8 +125,7 @@ class Redis:
         self, program: str, folder: Path, *, tcp: bool = False, options: str = "", keeps: bool = False
     ) -> None:
         path = folder / "redis.sock"
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = server.getsockname()[1]
+        port = lasting_port() if tcp else 0
         self.url = (f"redis://127.0.0.1:{port}" if tcp else f"unix://{path}") + options
         places = ["--port", str(port), "--bind", "127.0.0.1", "--unixsocket", str(path), "--dir", str(folder)]
         keeping = ["--appendonly", "yes", "--appendfsync", "always"] if keeps else ["--appendonly", "no"]

@@ -22,7 +22,7 @@ from trunkline.layer import LayerUnavailable
 
 from .clients import Sender
 from .counts import Counts
-from .site import WAIT, Program, Site, ended, until
+from .site import WAIT, Program, Site, ended, lasting_port, until
 
 SENDERS = 20
 MAILS = 250  # for each way of accepting; twenty times as many in a campaign
@@ -36,7 +36,6 @@ pytestmark = pytest.mark.campaign
 SETTINGS = """
 routing = "app"
 [smtp]
-endpoints = ["tcp:0"]
 hostname = "mail.example.com"
 accept = "{accept}"
 rcpt = "{rcpt}"
@@ -79,6 +78,7 @@ class Post:
 
     Attributes:
         queued: Whether mails are accepted once they are in a durable channel.
+        port: The server's.
         killed: How often what was killed.
         dead: The process ids of the workers that were.
     """
@@ -89,13 +89,16 @@ class Post:
         self.killed: Counter[str] = Counter()
         self.dead: set[int] = set()
         self._scale = scale
-        self._server = site.start("serve", "smtp")
+        self.port = lasting_port()
+        self._server = self._serve()
         self._workers = [site.start("work") for _ in range(WORKERS)]
 
     async def up(self) -> None:
         """Wait until all run."""
         await self.site.up(self._server, *self._workers)
-        self.port = self._server.port
+
+    def _serve(self) -> Program:
+        return self.site.start("serve", "smtp", "-e", f"tcp:{self.port}")
 
     async def kill(self, what: str) -> None:
         """Kill something, and have it back."""
@@ -104,7 +107,7 @@ class Post:
             await self._kill_workers()
         elif what == "server":
             await _killed(self._server)
-            self._server = self.site.start("serve", "smtp", "-e", f"tcp:{self.port}")
+            self._server = self._serve()
             await self.site.up(self._server)
         elif what == "redis":
             self.site.redis.kill()
