@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from .layer import ChannelFull, Layer, LayerError, LayerUnavailable, MessageTooLarge, open_layer
     from .message_formats import FormatError
     from .workers import (
+        AsgiConsumer,
         BaseConsumer,
         Bot,
         Channel,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsgiConsumer",
     "BaseConsumer",
     "Bot",
     "Channel",

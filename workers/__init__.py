@@ -6,6 +6,7 @@ from .lazy import lazily
 
 if TYPE_CHECKING:
     from .admitting import rate_limit, requires_origin
+    from .asgi import AsgiConsumer
     from .blobs import put_blob
     from .bot import Bot, CommandError, Who
     from .channels import Channel, Conversation, Group
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .wsgi import WsgiConsumer
 
 __all__ = [
+    "AsgiConsumer",
     "BaseConsumer",
     "Bot",
     "Channel",
@@ -81,6 +83,7 @@ __getattr__ = lazily(
     __name__,
     {
         "admitting": ("rate_limit", "requires_origin"),
+        "asgi": ("AsgiConsumer",),
         "blobs": ("put_blob",),
         "bot": ("Bot", "CommandError", "Who"),
         "channels": ("Channel", "Conversation", "Group"),
