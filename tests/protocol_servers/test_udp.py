@@ -36,7 +36,7 @@ def start(reactor_thread: ReactorThread) -> Iterator[Callable[..., UdpServer]]:
 
     yield starting
     for server in started:
-        assert reactor_thread.call(server.stop(1)) is True
+        assert reactor_thread.call(server.stop(PATIENCE / 2)) is True
 
 
 def client(server: UdpServer, which: int = 0) -> socket.socket:

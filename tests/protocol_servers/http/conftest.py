@@ -176,10 +176,10 @@ class House:
 
 def read_all(client: socket.socket) -> bytes:
     """Read until the other end closes."""
-    data = b""
+    data = bytearray()
     while piece := client.recv(65536):
         data += piece
-    return data
+    return bytes(data)
 
 
 @pytest.fixture

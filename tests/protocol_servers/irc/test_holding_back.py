@@ -85,7 +85,7 @@ def test_what_waits_when_it_ends_is_counted(
         for number in range(5):
             network.realm.say("ann", "#dev", str(number))
     eventually(lambda: len(server._outbox) == 5)
-    assert reactor_thread.call(server.stop(5)) is True
+    assert reactor_thread.call(server.stop(30)) is True
     assert server.stats["held_back_dropped"] == 5
     assert server._memory.changed
 

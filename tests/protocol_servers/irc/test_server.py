@@ -378,7 +378,7 @@ def test_nobody_is_there(
     memory_layer.send("irc.reply.test!_23dev", {"text": "waited"})
     network.open()
     eventually(lambda: texts(network) == ["waited"])
-    assert reactor_thread.call(server.stop(5)) is True
+    assert reactor_thread.call(server.stop(30)) is True
 
 
 def test_a_name_that_cannot_be_one(start_irc: Start, memory_layer: MemoryLayer, eventually: Any) -> None:
@@ -444,11 +444,11 @@ def test_a_second_server_for_a_network_waits_and_then_does_not_start(
     with caplog.at_level(logging.WARNING, "trunkline.irc"):
         waiting.start()
         eventually(lambda: "waiting up to 20 s for it to end" in caplog.text)
-        assert reactor_thread.call(first.stop(5)) is True
+        assert reactor_thread.call(first.stop(30)) is True
     waiting.join(20)
     assert outcome == [None]
     eventually(lambda: "#dev" in second.session.rooms)
-    assert reactor_thread.call(second.stop(5)) is True
+    assert reactor_thread.call(second.stop(30)) is True
 
 
 def test_who_lost_the_lease_leaves_until_it_is_back(
@@ -557,7 +557,7 @@ def test_a_server_that_ignores_quit_holds_nobody_up(
     server = start_irc(memory_layer, network.port)
     eventually(lambda: server.stats["connections"])
     began = time.monotonic()
-    assert reactor_thread.call(server.stop(5)) is True
+    assert reactor_thread.call(server.stop(30)) is True
     assert time.monotonic() - began < 4
 
 
@@ -578,7 +578,7 @@ def test_the_gap_between_two_processes_is_filled_and_nothing_is_handled_twice(
     say(network, "ann", "two")
     eventually(lambda: len(heard) == 2)
     marks_then = {key: list(mark) for key, mark in first.session.marks().items()}
-    assert reactor_thread.call(first.stop(5)) is True
+    assert reactor_thread.call(first.stop(30)) is True
     eventually(lambda: not realm.seats)
     say(network, "ann", "missed")
     second = start_irc(memory_layer, network.port, join=["#dev"])
@@ -587,7 +587,7 @@ def test_the_gap_between_two_processes_is_filled_and_nothing_is_handled_twice(
     eventually(lambda: len(heard) == 4)
     assert heard == [("one", False), ("two", False), ("missed", True), ("three", False)]
     # A process that was killed wrote its marks some seconds before: what came after them is told again, and dropped.
-    assert reactor_thread.call(second.stop(5)) is True
+    assert reactor_thread.call(second.stop(30)) is True
     (key,) = marks_then
     memory_layer.put_state("irc.marks.test", {key: [marks_then[key][0], "id1"], "bad": 1, "worse": ["x", 2]}, 60)
     third = start_irc(memory_layer, network.port, join=["#dev"])

@@ -75,7 +75,7 @@ def test_one_process_speaks_and_the_next_goes_on_where_it_ended(
     for number in range(5):
         conversation.send({"text": str(number)})
     eventually(lambda: len(workspace.texts("general")) == 5)
-    workspace.limit("chat.postMessage", 2, channel=room.id)
+    workspace.limit("chat.postMessage", 5, channel=room.id)
     for number in range(5, 30):
         conversation.send({"text": str(number)})
     eventually(lambda: first.stats["rate_limited"])

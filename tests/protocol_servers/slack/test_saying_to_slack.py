@@ -228,7 +228,7 @@ def test_what_one_process_leaves_the_next_one_says(service: SlackService, worksp
         for number in range(5):
             first.say(room.id, str(number))
         await first.all_said()
-        workspace.limit("chat.postMessage", 2, channel=room.id)
+        workspace.limit("chat.postMessage", 5, channel=room.id)
         for number in range(5, 30):
             first.say(room.id, str(number))
         async with asyncio.timeout(PATIENCE):

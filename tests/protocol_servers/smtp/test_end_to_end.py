@@ -358,7 +358,7 @@ def test_clients_that_vanish_at_any_stage_leave_nothing(house: Any, certificate:
         home.place.turns()
     assert (home.server.room.memory, home.server.room.disk) == (0, 0)
     assert home.server.stats["failures"] == 0
-    assert home.stop(1.0)
+    assert home.stop(PATIENCE)
 
 
 # Stopping

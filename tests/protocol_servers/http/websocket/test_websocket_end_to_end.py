@@ -411,6 +411,6 @@ def test_a_stop_does_not_wait_for_who_is_silent(house: OpenHouse) -> None:
     with Raw(served) as client:
         client.ask()
         assert client.status() == 101
-        assert served.stop(1) is True
+        assert served.stop(4) is True
         assert client.close_code() == 1012
         assert client.ended()
