@@ -129,6 +129,18 @@ class Queues(Part):
         layer.receive(["a!"])
         layer.send("a!b", mebibyte)
 
+    def test_a_stream_stays_little_ahead_of_its_inbox(self, layer: Layer) -> None:
+        chunk = {"content": b"x" * 65536}
+        for _ in range(4):
+            assert layer.send("a!b", chunk, ahead=5 * 65536) is True
+        with pytest.raises(ChannelFull):
+            layer.send("a!b", chunk, ahead=5 * 65536)
+        layer.send("a!b", chunk)
+        assert [layer.receive(["a!"])[1] for _ in range(5)] == [chunk] * 5
+        assert layer.send("a!b", chunk, ahead=5 * 65536) is True
+        for _ in range(20):
+            layer.send("plain", chunk, ahead=1)
+
     def test_capacity_patterns_come_first_and_the_first_match_wins(self, subject: Subject) -> None:
         layer = subject.make(
             capacity=4, channel_capacity={"special": 1, "spec*": 2, "http.body?*": 3, "in*!": 5, "*.end": 6}
