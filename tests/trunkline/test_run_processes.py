@@ -123,7 +123,7 @@ def test_it_serves_from_several_processes_and_leaves_nothing(run: Start, tempora
     began = time.monotonic()
     program.signal(signal.SIGINT)
     assert program.ended() == 0, program.printed
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20  # and not the grace of 30 s; a quiet machine needs less than 2
     idle.close()
     assert all(map(gone, (bus, *workers)))
     assert list(temporary.iterdir()) == []

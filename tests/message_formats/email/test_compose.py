@@ -151,11 +151,11 @@ def test_what_is_no_address(text: str) -> None:
 
 
 def test_hostile_addresses_take_no_time() -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     for text in (" " * 10**6, "<" * 10**6, '"' * 10**6, '"\\' * 10**6, "a@" * 10**6, "x " * 10**6 + "<a@b"):
         with pytest.raises(CompositionError):
             mailbox(text)
-    assert time.perf_counter() - began < 5
+    assert time.thread_time() - began < 5
 
 
 def test_the_envelope() -> None:

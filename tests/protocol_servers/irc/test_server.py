@@ -558,7 +558,7 @@ def test_a_server_that_ignores_quit_holds_nobody_up(
     eventually(lambda: server.stats["connections"])
     began = time.monotonic()
     assert reactor_thread.call(server.stop(30)) is True
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 20
 
 
 # The next process

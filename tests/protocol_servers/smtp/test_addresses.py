@@ -102,7 +102,7 @@ def test_any_text(text: str) -> None:
 
 @pytest.mark.parametrize("piece", ["a.", "-", "a-", "@a,", '"', '\\"', "[", "é"])
 def test_no_path_of_a_command_s_length_is_slow(piece: str) -> None:
-    start = time.perf_counter()
+    start = time.thread_time()
     for head in ("<", "<a@", "<@", '<"', "<@a:"):
         parse_path(head + piece * (1000 // len(piece)))
-    assert time.perf_counter() - start < 0.5
+    assert time.thread_time() - start < 0.5
