@@ -113,7 +113,7 @@ def serve(name: str, port: int) -> None:
             def admit_commands(self, client: SmtpConnection, count: int) -> bool:
                 return True
 
-            def open_content(self) -> Content:
+            def open_content(self, client: SmtpConnection) -> Content:
                 return Content(room)
 
             def log_in(self, client: SmtpConnection, login: LoginAsked) -> None:

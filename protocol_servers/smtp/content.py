@@ -1,7 +1,8 @@
 """The bytes of one mail while it is here: in memory, above 256 KiB in an anonymous temporary file.
 
 Every byte is written once and read at any place, as often as somebody wants it: the mail by its parser, and large
-parts by each recipient's consumer at its own pace. What all mails of a server take is bounded by its `Room`.
+parts by each recipient's consumer at its own pace. What all mails of a server take is bounded by its `Room`, and what
+those of one client take by a `Share` of it.
 """
 
 from __future__ import annotations
@@ -30,15 +31,16 @@ class Room:
         disk: Bytes on disk.
 
     Attributes:
+        max_memory, max_disk: As given.
         memory: Bytes in memory now.
         disk: Bytes on disk now.
     """
 
-    __slots__ = ("_max_disk", "_max_memory", "_mutex", "disk", "memory")
+    __slots__ = ("__weakref__", "_mutex", "disk", "max_disk", "max_memory", "memory")
 
     def __init__(self, memory: int, disk: int) -> None:
-        self._max_memory = memory
-        self._max_disk = disk
+        self.max_memory = memory
+        self.max_disk = disk
         self._mutex = threading.Lock()  # large parts are decoded in a thread
         self.memory = 0
         self.disk = 0
@@ -50,7 +52,7 @@ class Room:
             NoRoom: They are too many; they are not counted.
         """
         with self._mutex:
-            if self.memory + count > self._max_memory:
+            if self.memory + count > self.max_memory:
                 raise NoRoom("too much mail in memory")
             self.memory += count
 
@@ -61,7 +63,7 @@ class Room:
             NoRoom: They are too many; they are not counted.
         """
         with self._mutex:
-            if self.disk + count > self._max_disk:
+            if self.disk + count > self.max_disk:
                 raise NoRoom("too much mail on disk")
             self.disk += count
 
@@ -72,6 +74,44 @@ class Room:
             self.disk -= disk
 
 
+class Share(Room):
+    """One client's part of a room: half of it at the most, so that nobody takes the place of everybody else.
+
+    Args:
+        room: The whole.
+        least: Bytes on disk that it is at least, as far as there are so many.
+    """
+
+    __slots__ = ("_room",)
+
+    def __init__(self, room: Room, least: int) -> None:
+        super().__init__(room.max_memory // 2, min(room.max_disk, max(room.max_disk // 2, least)))
+        self._room = room
+
+    def take_memory(self, count: int) -> None:
+        """Count bytes here and in the whole, as `Room.take_memory`."""
+        super().take_memory(count)
+        try:
+            self._room.take_memory(count)
+        except NoRoom:
+            super().give_back(count, 0)
+            raise
+
+    def take_disk(self, count: int) -> None:
+        """Count bytes here and in the whole, as `Room.take_disk`."""
+        super().take_disk(count)
+        try:
+            self._room.take_disk(count)
+        except NoRoom:
+            super().give_back(0, count)
+            raise
+
+    def give_back(self, memory: int, disk: int) -> None:
+        """Count no longer what was taken, here and in the whole."""
+        super().give_back(memory, disk)
+        self._room.give_back(memory, disk)
+
+
 class Content:
     """Bytes that are written once and read anywhere.
 
@@ -80,14 +120,15 @@ class Content:
         memory: Bytes up to which they stay in memory.
 
     Attributes:
+        room: As given.
         size: How many there are.
     """
 
-    __slots__ = ("_file", "_kept", "_memory", "_on_disk", "_room", "size")
+    __slots__ = ("_file", "_kept", "_memory", "_on_disk", "room", "size")
 
     def __init__(self, room: Room, memory: int = IN_MEMORY) -> None:
         self.size = 0
-        self._room = room
+        self.room = room
         self._memory = memory
         self._kept = bytearray()  # no list of blocks: of two bytes each they would take thirty times their room
         self._file: IO[bytes] | None = None
@@ -100,7 +141,7 @@ class Content:
             NoRoom: There is no room for it, or the disk is full; the content is to be closed then.
         """
         if self._file is None and self.size + len(data) <= self._memory:
-            self._room.take_memory(len(data))
+            self.room.take_memory(len(data))
             self._kept += data
         else:
             self._write_to_file(data)
@@ -120,7 +161,7 @@ class Content:
 
     def _append(self, data: bytes | bytearray, at: int) -> None:
         assert self._file is not None
-        self._room.take_disk(len(data))
+        self.room.take_disk(len(data))
         self._on_disk += len(data)
         rest = memoryview(data)
         while rest:
@@ -128,7 +169,7 @@ class Content:
             rest, at = rest[written:], at + written
 
     def _forget_memory(self) -> None:
-        self._room.give_back(len(self._kept), 0)
+        self.room.give_back(len(self._kept), 0)
         self._kept = bytearray()
 
     def read(self, start: int, count: int) -> bytes:
@@ -146,7 +187,7 @@ class Content:
     def close(self) -> None:
         """Forget it. May be called twice."""
         self._forget_memory()
-        self._room.give_back(0, self._on_disk)
+        self.room.give_back(0, self._on_disk)
         self._on_disk = self.size = 0
         if self._file is not None:
             self._file.close()

@@ -16,7 +16,7 @@ from ...message_formats.email import ParsedMail, mail_id, parse_mail, receive_me
 from ...message_formats.email.bounces import MAX_RETURNED, Outcome, delivery_report
 from . import replies
 from .authentication import Authentication, vouches_for
-from .content import NoRoom
+from .content import Content, NoRoom
 from .copies import FIRST_CHUNK, Copy
 from .events import Mail, Origin
 from .queueing import REMEMBERED, Queueing
@@ -62,7 +62,8 @@ class Delivery:
         self._answers_each = answers_each
         self._to = mail.accepted
         self._content = mail.take_content()
-        self._parts = server.open_content()  # of large parts that have to be decoded
+        self._room = self._content.room
+        self._parts = Content(self._room)  # of large parts that have to be decoded
         self._authentication: Authentication | None = None
         self._arrival = time.time()
         self._held = 0
@@ -114,7 +115,7 @@ class Delivery:
     def _hold(self, count: int) -> bool:
         """Count memory that the mail takes from now until its end, if there is room."""
         try:
-            self._server.room.take_memory(count)
+            self._room.take_memory(count)
         except NoRoom:
             return False
         self._held = count
@@ -238,7 +239,7 @@ class Delivery:
     def _forget(self, reply: Reply) -> None:
         self._content.close()
         self._parts.close()
-        self._server.room.give_back(self._held, 0)
+        self._room.give_back(self._held, 0)
         self._held = 0
         outcome = "taken" if reply.is_good else "delayed" if reply.is_temporary else "refused"
         self._server.stats[f"mails_{outcome}"] += 1

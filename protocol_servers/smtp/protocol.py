@@ -67,7 +67,7 @@ class MailHost(Protocol):
     def admit_commands(self, client: SmtpConnection, count: int) -> bool:
         """Say whether the client may go on, having said so many commands."""
 
-    def open_content(self) -> Content:
+    def open_content(self, client: SmtpConnection) -> Content:
         """Return a place for the bytes of a mail."""
 
     def ask(self, client: SmtpConnection, mail: Mail, recipient: Recipient) -> None:
@@ -118,7 +118,7 @@ class SmtpConnection(TwistedProtocol):
             dialect=host.dialect,
             offers_tls=host.tls_context is not None,
             tls=transport.tls,
-            open_content=host.open_content,
+            open_content=lambda: host.open_content(self),
             admit_mail=lambda: host.admit_mail(self),
         )
         self.session.trusted = host.trusts(self)

@@ -9,20 +9,21 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakValueDictionary
 
 from ...layer import Layer
 from ...message_formats import FormatError
 from ...message_formats.email.formats import REPLY
 from ...operations.errors import UsageError
 from ..base import Connection, Message, ProtocolServer, Refusal
-from ..networks import UNIX, Networks, read_address
+from ..networks import UNIX, Networks, one_client, read_address
 from ..tls import client_context, server_context
 from . import replies
 from .addresses import is_domain
 from .asking import Question
 from .authentication import Authentication, Sender, load_authenticator
 from .commands import LMTP, SMTP, Dialect
-from .content import Content, Room
+from .content import Content, Room, Share
 from .delivery import Delivery
 from .envelope import Limits
 from .events import LoginAsked, Mail, Origin, Recipient
@@ -77,6 +78,7 @@ class SmtpServer(ProtocolServer):
         self.limits = Limits()
         self.factory = SmtpFactory(self)
         self.room = Room(MAX_MEMORY, settings.max_spool)
+        self._shares: WeakValueDictionary[str | bytes, Share] = WeakValueDictionary()  # while they have a mail
         self.ended = False
         self.outbox: Outbox | None = None
         self.authenticator: Authenticator | None = None
@@ -191,9 +193,19 @@ class SmtpServer(ProtocolServer):
         """Say whether the client may go on, having said so many commands."""
         return client.session.trusted or self._neighbours.admit_commands(client.peer[0], count)
 
-    def open_content(self) -> Content:
+    def room_of(self, client: SmtpConnection) -> Room:
+        """Return what the mails of a client are counted in: all of the room where it is trusted, else a share."""
+        if client.session.trusted:
+            return self.room
+        key = one_client(client.peer[0])
+        share = self._shares.get(key)
+        if share is None:
+            share = self._shares[key] = Share(self.room, 2 * self.settings.max_size)
+        return share
+
+    def open_content(self, client: SmtpConnection) -> Content:
         """Return a place for the bytes of a mail."""
-        return Content(self.room)
+        return Content(self.room_of(client))
 
     def ask(self, client: SmtpConnection, mail: Mail, recipient: Recipient) -> None:
         """Ask the workers whether they take a recipient."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from trunkline.protocol_servers.smtp.content import Content, NoRoom, Room
+from trunkline.protocol_servers.smtp.content import Content, NoRoom, Room, Share
 
 
 def test_small_content_stays_in_memory() -> None:
@@ -85,3 +85,32 @@ def test_threads_count_as_one() -> None:
     for one in threads:
         one.join()
     assert (room.memory, room.disk) == (0, 0)
+
+
+def test_a_share_is_half_of_the_room() -> None:
+    room = Room(100, 1000)
+    share, other = Share(room, 0), Share(room, 700)
+    share.take_memory(50)
+    share.take_disk(500)
+    for take in (share.take_memory, share.take_disk):
+        with pytest.raises(NoRoom, match="too much mail"):
+            take(1)
+    other.take_memory(50)
+    other.take_disk(500)
+    assert (room.memory, room.disk) == (100, 1000)
+    with pytest.raises(NoRoom):
+        other.take_disk(1)
+    share.give_back(50, 500)
+    other.take_disk(200)
+    assert (share.memory, share.disk, other.disk, room.memory, room.disk) == (0, 0, 700, 50, 700)
+
+
+def test_what_the_room_has_not_no_share_has() -> None:
+    room = Room(100, 1000)
+    room.take_memory(80)
+    room.take_disk(800)
+    share = Share(room, 5000)
+    for take, count in ((share.take_memory, 21), (share.take_disk, 201)):
+        with pytest.raises(NoRoom):
+            take(count)
+    assert (share.memory, share.disk, room.memory, room.disk) == (0, 0, 80, 800)

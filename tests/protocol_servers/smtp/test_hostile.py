@@ -133,6 +133,24 @@ def test_when_the_disk_is_used_up_mail_is_for_later(house: Any) -> None:
         assert other.sendmail("a@b", ["c@d"], body) == {}
 
 
+def test_nobody_takes_the_room_of_everybody_else(house: Any) -> None:
+    """From one address come mails without an end, as many as find room; from another mail comes as before."""
+    home = house(max_spool=4 * 1024 * 1024, max_size=1024 * 1024)
+    body = (b"x" * 998 + b"\r\n") * 1000
+    with contextlib.ExitStack() as stack:
+        for _ in range(6):
+            client = stack.enter_context(enemy(home.port))
+            client.socket.sendall(OPEN + b"DATA\r\n" + body)
+        while home.server.room.disk < 2 * len(body) - 10 or home.server.stats["connections"] < 6:
+            home.place.turns()
+        with smtplib.SMTP("127.0.0.1", home.port, source_address=("127.0.0.2", 0), timeout=PATIENCE) as other:
+            assert other.sendmail("a@b", ["c@d"], body) == {}
+        assert home.server.room.disk <= home.server.room.max_disk // 2
+    while home.server.room.disk:
+        home.place.turns()
+    assert len(home.mails) == 1
+
+
 def test_a_mail_whose_parts_find_no_room_is_for_later(house: Any) -> None:
     home = house(max_spool=1024 * 1024)
     encoded = b"Content-Transfer-Encoding: base64\r\n\r\n" + (b"A" * 76 + b"\r\n") * 9000

@@ -544,7 +544,7 @@ def test_reading_pauses_while_the_client_takes_no_replies(stage: Any) -> None:
 
 def test_there_is_room_for_so_much_mail_only(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "MAX_MEMORY", 45_000)
-    play = stage(rcpt="any")
+    play = stage(rcpt="any", trusted=["0.0.0.0/0"])
     first, second = play.connect(), play.connect()
     for client in (first, second):
         client.say("MAIL FROM:<>", "RCPT TO:<a@b>", "DATA")
