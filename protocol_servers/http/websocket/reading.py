@@ -7,6 +7,7 @@ a fifth of the time.
 
 from __future__ import annotations
 
+import codecs
 import logging
 from typing import Any
 
@@ -24,6 +25,7 @@ except ImportError:  # the library's own choice where its C part is missing
 _TEXT, _BINARY, _CONTINUATION = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
 _FINAL_TEXT, _FINAL_BINARY = 0x80 | _TEXT, 0x80 | _BINARY
 _MASKED = 0x80
+_decoder = codecs.getincrementaldecoder("utf-8")
 _AT_A_FRAME = StreamReader.at_eof.__code__
 
 # The library logs every opening and closing as news; here they are counted.
@@ -44,7 +46,9 @@ class MessageProtocol(ServerProtocol):
         self._max_size = max_size
         self._messages: list[str | bytes] = []
         self._fragments: bytearray | None = None
-        self._is_text = False
+        self._look: codecs.IncrementalDecoder | None = (
+            None  # at the fragments of text: it fails with the first wrong one
+        )
 
     def read(self, data: bytes) -> list[str | bytes]:
         """Take bytes from the client; afterwards there may be `data_to_send`.
@@ -73,18 +77,24 @@ class MessageProtocol(ServerProtocol):
         opcode = frame.opcode
         payload: Any = frame.data
         if opcode is _TEXT or opcode is _BINARY:
-            self._is_text = opcode is _TEXT
+            is_text = opcode is _TEXT
             if not frame.fin:
                 self._fragments = bytearray(payload)
+                if is_text:
+                    self._look = _decoder()
+                    self._look.decode(payload)
                 return
         elif opcode is _CONTINUATION and self._fragments is not None:
             self._fragments += payload
+            is_text = self._look is not None
+            if self._look is not None:
+                self._look.decode(payload, frame.fin)
             if not frame.fin:
                 return
-            payload, self._fragments = self._fragments, None
+            payload, self._fragments, self._look = self._fragments, None, None
         else:
             return
-        self._messages.append(payload.decode() if self._is_text else bytes(payload))
+        self._messages.append(payload.decode() if is_text else bytes(payload))
 
     def stop(self) -> None:
         """Forget what came so far; nothing more will be read."""
