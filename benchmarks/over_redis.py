@@ -11,7 +11,7 @@ import sys
 
 from processes import HERE
 
-PROGRAMS = ("http_hello.py", "websocket_echo.py", "websocket_latency.py", "broadcast.py", "redis_layer.py")
+PROGRAMS = ("http_hello.py", "websocket_echo.py", "websocket_latency.py", "broadcast.py", "mail.py", "redis_layer.py")
 
 
 def main() -> None:
