@@ -84,7 +84,7 @@ def test_open_work_is_finished(start: Start, shared: str, folder: Path, number: 
 
 
 def test_who_waits_longer_than_the_grace_is_told(start: Start, shared: str) -> None:
-    server, worker = start("serve", "http", "--grace", "0.5"), start("work")
+    server, worker = start("serve", "http", "--grace", "3"), start("work")
     asking = ask(server.port("http"), "/slow")
     worker.until("slow began")
     server.signal(signal.SIGTERM)

@@ -296,7 +296,8 @@ def test_client_pause(connection: Connection, redis_server: RedisServer) -> None
 
 def test_black_hole(start_redis: Start) -> None:
     server = start_redis()
-    connection = opened(server.address, timeout=SOON)
+    connection = opened(server.address, timeout=PATIENCE)
+    connection._timeout = SOON
     server.freeze()
     began = time.monotonic()
     error = lost(connection, lambda: connection.run([("PING",)]))
@@ -306,6 +307,7 @@ def test_black_hole(start_redis: Start) -> None:
         connection.open()
     assert SOON <= time.monotonic() - began < PATIENCE / 2
     server.thaw()
+    connection._timeout = PATIENCE
     connection.open()
     assert connection.run([("PING",)]) == [b"PONG"]
 
@@ -321,7 +323,8 @@ def test_a_black_hole_that_takes_nothing(fake: StartFake) -> None:
     enough = threading.Event()
     server = fake(behave)
     fake_greeting = server.greeting
-    connection = opened(server.address, timeout=SOON)
+    connection = opened(server.address, timeout=PATIENCE)
+    connection._timeout = SOON
     error = lost(connection, lambda: connection.run([("SET", "k", bytes(64 << 20))]))
     assert error.uncertain
     assert "it takes nothing more" in str(error)
@@ -368,7 +371,8 @@ def test_scripts_are_forgotten_and_then_redis_is_lost(fake: StartFake) -> None:
         connection = opened(fake(*answers).address)
         connection._scripts = SCRIPTS
         assert lost(connection, lambda: connection.run([("X",)] * commands)).uncertain == uncertain  # noqa: B023
-    connection = opened(fake(gone, None).address, patience=SOON, timeout=SOON)
+    connection = opened(fake(gone, None).address, patience=SOON, timeout=PATIENCE)
+    connection._timeout = SOON
     connection.write([("X",), ("BLPOP", "q", 1)])
     assert not lost(connection, lambda: connection.read(1)).uncertain
 
@@ -442,7 +446,7 @@ def test_something_that_is_no_redis(fake: StartFake, answers: tuple[bytes | None
 
     began = time.monotonic()
     with pytest.raises(LayerUnavailable) as failed:
-        opened(fake(behave).address, timeout=SOON * 2)
+        opened(fake(behave).address, timeout=SOON if answers == (None,) else PATIENCE)
     assert says in str(failed.value)
     assert "\n" not in str(failed.value)
     assert not failed.value.uncertain
