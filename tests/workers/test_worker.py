@@ -18,7 +18,8 @@ from trunkline.layer import LayerUnavailable, MemoryLayer
 from trunkline.layer.testing import ManualClock
 from trunkline.operations.errors import UsageError
 from trunkline.workers import RoutingError, route
-from trunkline.workers.place import _BATCH_TIME
+from trunkline.workers.place import _BATCH_TIME, Place
+from trunkline.workers.worker import _Helper
 
 from .conftest import REPLIES, Bench
 
@@ -294,6 +295,26 @@ def test_a_reply_never_waits_for_another_consumer(real: MemoryLayer) -> None:
         assert receive(real, "y") == {"n": 0}
         answered.set()
     assert running.worker.stats == {"messages": 2}
+
+
+@pytest.mark.parametrize(("seconds", "late"), [(0.01, 0.0), (0.00001, 0.003)])
+def test_the_second_thread_looks_less_often_while_consumers_are_quick(
+    layer: MemoryLayer, clock: ManualClock, seconds: float, late: float
+) -> None:
+    """What is held then leaves with the batch it came of; each look of another thread costs more than a request."""
+    worker = Worker(layer, [route("x", nothing)])
+    place = Place(worker)
+    place._mean = seconds
+    worker._places.append(place)
+    worker.announce()
+    helper = _Helper(worker)
+    place.batches += 1
+    helper._wakes = helper._work()
+    assert helper._wakes == pytest.approx(clock() + 0.001 + late)
+    helper.expect(clock() + 0.001)
+    assert helper._calls.empty(), "it will look by itself"
+    helper.expect(0.0)
+    assert helper._calls.get_nowait() is None, "whoever stops does not wait"
 
 
 def test_what_is_older_than_1_ms_is_flushed_before_the_next_consumer(real: MemoryLayer) -> None:
