@@ -11,7 +11,7 @@ from trunkline import message_formats
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_builds_without_a_warning(tmp_path: Path) -> None:
     """What `make docs` runs; the reference is generated from the formats, the settings and the command line."""
     build = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "docs", str(tmp_path)]

@@ -62,7 +62,7 @@ def modules(prefix: str) -> set[str]:
     return {f"{prefix}{name}" for name in found}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("which", [0, 1], ids=["wheel", "source"])
 def test_installs_by_itself(packages: tuple[Path, Path], which: int, tmp_path: Path) -> None:
     """What setup.cfg asks for is enough: the layer imports, and the command answers."""

@@ -42,7 +42,7 @@ def test_ruff() -> None:
     passes("ruff", "check")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_mypy() -> None:
     """The packages, their tests and the examples are typed, strictly."""
     passes("mypy")
