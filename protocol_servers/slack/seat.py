@@ -109,11 +109,14 @@ class Seat:
         return clear
 
     async def close(self) -> None:
-        """Give the seat up now."""
+        """Give the seat up now, and all that was not said back to the layer."""
         self._closing = True
         if self._living is not None:
             self._living.cancel()
             self._living = None
+        if self._speaking:  # `stop` was cut off, or never began: the machine is too busy for the grace
+            self._speaking = False
+            await self._voice.stop(0.0)
         inbox, self._inbox = self._inbox, None
         self.held = False
         if inbox is not None:

@@ -264,9 +264,11 @@ class Speaker:
     async def _wait_until_empty(self, seconds: float) -> None:
         if self._lanes and seconds > 0:
             either = [asyncio.ensure_future(each) for each in (self._emptied.wait(), self._asker.sleep(seconds))]
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            for each in either:
-                each.cancel()
+            try:
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for each in either:
+                    each.cancel()
             await asyncio.gather(*either, return_exceptions=True)
 
     # One reply

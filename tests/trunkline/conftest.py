@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -53,17 +53,27 @@ class Program:
         arguments: What stands after `trunkline`.
         folder: Where it runs.
         environ: Variables on top of this process' own.
+        by: Arguments of Python that come before.
+        pass_fds: Descriptors that it inherits.
     """
 
-    def __init__(self, arguments: tuple[str, ...], folder: Path, environ: dict[str, str]) -> None:
+    def __init__(
+        self,
+        arguments: tuple[str, ...],
+        folder: Path,
+        environ: dict[str, str],
+        by: Sequence[str] = ("-m", "trunkline"),
+        pass_fds: Sequence[int] = (),
+    ) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRUNKLINE_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "trunkline", *arguments],
+            [sys.executable, *by, *arguments],
             cwd=folder,
             env=inherited | environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            pass_fds=pass_fds,
         )
         self.out: list[str] = []
         self.err: list[str] = []
@@ -144,8 +154,10 @@ def start(folder: Path) -> Iterator[Start]:
     """Start `trunkline` in the user's folder."""
     running: list[Program] = []
 
-    def start(*arguments: str, **environ: str) -> Program:
-        running.append(Program(arguments, folder, environ))
+    def start(
+        *arguments: str, by: Sequence[str] = ("-m", "trunkline"), pass_fds: Sequence[int] = (), **environ: str
+    ) -> Program:
+        running.append(Program(arguments, folder, environ, by, pass_fds))
         return running[-1]
 
     yield start

@@ -87,3 +87,20 @@ def test_one_process_speaks_and_the_next_goes_on_where_it_ended(
     assert workspace.texts("general") == [str(number) for number in range(31)]
     eventually(lambda: second.stats["said_sent"] == 26)
     assert not any(each.stats["cut_off"] or each.stats["said_failed"] for each in (first, second))
+
+
+def test_what_there_is_no_time_to_stop_for_is_given_back(
+    start_slack: Start, memory_layer: MemoryLayer, workspace: SlackWorkspace, eventually: Eventually
+) -> None:
+    """A machine that is too busy for the grace: nothing is lost for that."""
+    room = workspace.room("general")
+    first = start_slack(memory_layer)
+    workspace.limit("chat.postMessage", 600, channel=room.id)
+    conversation = Conversation("slack", "acme", room.id, layer=memory_layer)
+    for number in range(20):
+        conversation.send({"text": str(number)})
+    eventually(lambda: first.stats["rate_limited"])
+    assert not first.stop(0.0)
+    assert first.stats["given_back"] == 20
+    found = [message["text"] for _, message in iter(lambda: memory_layer.receive(["slack.reply.acme!"]), (None, None))]
+    assert found == [str(number) for number in range(20)]
