@@ -6,7 +6,7 @@
     grace = 5
 
 Any text may be a secret kept elsewhere: `{ env = "NAME" }` or `{ file = "path" }`, the path relative to the
-configuration's folder. Nothing is ignored: what is unknown, misspelt or not built is an error that names its place.
+configuration's folder. Nothing is ignored: what is unknown or misspelt is an error that names its place.
 """
 
 from __future__ import annotations
@@ -27,11 +27,6 @@ DEFAULT_FILE = "trunkline.toml"
 
 OPERATIONS = "operations"
 """The table of what a command tells of itself."""
-
-# What the documentation of the configuration names and this version does not have.
-NOT_BUILT = {
-    "smtp.webhooks": "mail webhooks",
-}
 
 # Kubernetes and Docker put such variables beside every service named "trunkline" or "trunkline-http".
 _SERVICE_LINK = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_|$)|_PORT_\d+_(TCP|UDP)(_|$)")
@@ -186,9 +181,8 @@ class _Loading:
         self.problems = self._reader.problems
 
     def configuration(self) -> Configuration:
-        self._refuse_not_built()
         known = {"layer", "routing", "channels", "worker", "operations", *self._tables}
-        for key in self._document.keys() - known - NOT_BUILT.keys():
+        for key in self._document.keys() - known:
             self.problems.append(f"{place(self._file, key)}: unknown key; {nearest(key, known)}")
         top = self._table(_Top, None) or _Top()
         worker = self._table(WorkerSettings, "worker") or WorkerSettings()
@@ -222,7 +216,7 @@ class _Loading:
             if not isinstance(rows, dict):
                 self.problems.append(f"{place(self._file, name)}: expected a table, [{name}]")
                 return None
-            rows = {key: value for key, value in rows.items() if f"{name}.{key}" not in NOT_BUILT}
+            rows = dict(rows)
         for variable, keys in environment_names(cls, prefix, rows).items():
             value = self._environ.pop(variable, None)
             # Compose files and unit files write an unset TRUNKLINE_LAYER as an empty one.
@@ -249,18 +243,6 @@ class _Loading:
                 continue
             channels[pattern] = self._reader.table(ChannelSettings, wrapped(rows, where), where) or ChannelSettings()
         return channels
-
-    def _refuse_not_built(self) -> None:
-        for name, what in NOT_BUILT.items():
-            rows: Any = self._document
-            for key in name.split("."):
-                rows = rows.get(key) if isinstance(rows, dict) else None
-            if rows is not None:
-                self.problems.append(f"{self._file}: [{name}]: this version of Trunkline has no {what}")
-            prefix = f"TRUNKLINE_{name.replace('.', '_').upper()}_"
-            for variable in [each for each in self._environ if each.startswith(prefix)]:
-                if not _is_link(variable, self._environ.pop(variable)):
-                    self.problems.append(f"{variable}: this version of Trunkline has no {what}")
 
     def _refuse_unknown_variables(self) -> None:
         tables = {**dict.fromkeys(self._tables), OPERATIONS: None}

@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from weakref import WeakValueDictionary
 
 from ...layer import Layer
@@ -32,10 +32,12 @@ from .neighbours import Neighbours
 from .outgoing import Outbox
 from .protocol import SmtpConnection, SmtpFactory
 from .replies import Reply, made_reply
-from .settings import LmtpSettings, SmtpSettings
+from .settings import LmtpSettings, MailSettings, SmtpSettings
 
 if TYPE_CHECKING:
+    from ..http_core.hooks import HookFactory
     from .authentication.judging import Authenticator
+    from .webhooks.settings import WebhooksSettings
 
 MAX_MEMORY = 512 * 1024 * 1024  # bytes of mail in memory, of all sessions
 # Mail from there was not sent from there: what is on this machine or beside it takes it from somebody else.
@@ -64,12 +66,12 @@ class SmtpServer(ProtocolServer):
 
     name = "smtp"
     extra = "email"
-    Settings = SmtpSettings
-    settings: SmtpSettings
+    Settings: ClassVar[type[MailSettings]] = SmtpSettings
+    settings: MailSettings
     dialect: Dialect = SMTP
 
     def __init__(
-        self, layer: Layer, settings: SmtpSettings, *, reactor: Any, clock: Callable[[], float] = time.monotonic
+        self, layer: Layer, settings: MailSettings, *, reactor: Any, clock: Callable[[], float] = time.monotonic
     ) -> None:
         super().__init__(layer, settings, reactor=reactor, clock=clock)
         self.idle_timeout = settings.idle_timeout
@@ -86,6 +88,7 @@ class SmtpServer(ProtocolServer):
         self._logins: Logins | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._clients: set[SmtpConnection] = set()
+        self._hooks: list[HookFactory] = []
         self._last_gone: asyncio.Future[None] | None = None
         self._parser = ThreadPoolExecutor(1, f"{self.name}-parser")
 
@@ -119,11 +122,23 @@ class SmtpServer(ProtocolServer):
         )
         self.authenticator = load_authenticator(self.in_thread)
         await self.listen_on(settings.endpoints, self.factory, self.name)
+        if isinstance(settings, SmtpSettings) and any(settings.webhooks.all()):
+            await self._listen_to(settings.webhooks)
         relay = settings.parsed_relay
         if relay is not None:
             self.outbox = Outbox(self, relay, name=self.limits.hostname, context=client_context())
             self.outbox.start()
             self.peers.append(str(relay))
+
+    async def _listen_to(self, webhooks: WebhooksSettings) -> None:
+        try:
+            from .webhooks import listening
+        except ModuleNotFoundError as error:
+            needed = "trunkline[email]"
+            raise UsageError(
+                f"[{self.name}.webhooks] needs {needed}: pip install '{needed}' ({error.name} is missing)"
+            ) from error
+        self._hooks = await listening.listen(self, webhooks)
 
     def _check_channel(self) -> None:
         """Refuse a way of accepting that does not fit the channel: only what is durable keeps a mail after its 250."""
@@ -157,7 +172,7 @@ class SmtpServer(ProtocolServer):
             while self._clients:
                 self._last_gone = self.loop.create_future()
                 await self._last_gone
-            await super().drain(grace)
+            await asyncio.gather(super().drain(grace), *(hooks.drain(grace) for hooks in self._hooks))
         finally:
             for client in list(self._clients):
                 client.end(replies.STOPPING, now=True)

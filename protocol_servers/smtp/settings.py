@@ -9,11 +9,12 @@ from ..listening import ListeningSettings
 from ..networks import Networks
 from .addresses import is_domain, parse_path
 from .outgoing.relay import Relay, Tls, parse_relay
+from .webhooks.settings import WebhooksSettings
 
 
 @dataclass(kw_only=True)
-class SmtpSettings(ListeningSettings):
-    """What can be set of the SMTP server; times in seconds, sizes in bytes. `ListeningSettings` has the rest.
+class MailSettings(ListeningSettings):
+    """What can be set of a server that takes mail; times in seconds, sizes in bytes. `ListeningSettings` has the rest.
 
     Args:
         endpoints: where to listen, as Twisted endpoint strings.
@@ -48,7 +49,7 @@ class SmtpSettings(ListeningSettings):
         postmaster: the address that mail for "postmaster" goes to, at whatever domain; None: left as it is.
     """
 
-    endpoints: list[str] = field(default_factory=lambda: ["tcp:2525"])
+    endpoints: list[str]
     hostname: str = ""
     accept: Literal["consumed", "queued"] = "consumed"
     rcpt: Literal["route", "any"] = "route"
@@ -105,7 +106,19 @@ class SmtpSettings(ListeningSettings):
 
 
 @dataclass(kw_only=True)
-class LmtpSettings(SmtpSettings):
-    """What can be set of the LMTP server: the same, on another port."""
+class SmtpSettings(MailSettings):
+    """What can be set of the SMTP server; times in seconds, sizes in bytes.
+
+    Args:
+        webhooks: providers that take mail and post it to us.
+    """
+
+    endpoints: list[str] = field(default_factory=lambda: ["tcp:2525"])
+    webhooks: WebhooksSettings = field(default_factory=WebhooksSettings)
+
+
+@dataclass(kw_only=True)
+class LmtpSettings(MailSettings):
+    """What can be set of the LMTP server: the same, on another port, and without webhooks."""
 
     endpoints: list[str] = field(default_factory=lambda: ["tcp:2424"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..operations.errors import UsageError
-from ..operations.settings import DEFAULT_FILE, NOT_BUILT, Configuration, load
+from ..operations.settings import DEFAULT_FILE, Configuration, load
 
 if TYPE_CHECKING:
     from ..layer import Layer
@@ -24,7 +24,7 @@ class ServerTables(Mapping[str, type[Any]]):
     def __init__(self) -> None:
         from ..protocol_servers import SERVERS
 
-        self._names = [name for name in SERVERS if name not in NOT_BUILT]
+        self._names = list(SERVERS)
 
     def __getitem__(self, name: str) -> type[Any]:
         from ..protocol_servers import load_server

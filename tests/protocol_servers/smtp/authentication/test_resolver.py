@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -115,5 +116,5 @@ def test_without_the_extra_or_a_dns_nobody_judges(
     monkeypatch.setattr(resolver, "DnsResolver", unconfigured)
     assert load_authenticator(asyncio.to_thread) is None
     assert "knows no DNS server" in caplog.text
-    monkeypatch.setitem(__import__("sys").modules, "trunkline.protocol_servers.smtp.authentication.resolver", None)
+    monkeypatch.setitem(sys.modules, "trunkline.protocol_servers.smtp.authentication.resolver", None)
     assert load_authenticator(asyncio.to_thread) is None
