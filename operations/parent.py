@@ -48,7 +48,8 @@ class Parent:
             raise UsageError("--child is for processes that trunkline starts by itself") from None
         self._socket.set_inheritable(False)
         self.report: Callable[[], dict[str, Any] | None] = lambda: None
-        self._saying, self._hearing = threading.Lock(), threading.Lock()
+        # Reentrant, for what a signal handler says while its thread is saying something.
+        self._saying, self._hearing = threading.RLock(), threading.RLock()
         self._dismissed = False
         for each in DECIDED_BY_PARENT:
             if signal.getsignal(each) is not signal.SIG_IGN:

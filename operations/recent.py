@@ -24,7 +24,7 @@ class Recent(logging.Handler):
         super().__init__(logging.WARNING)
         self.counts: Counter[str] = Counter({"warning": 0, "error": 0})
         self._lines: deque[dict[str, Any]] = deque(maxlen=KEPT)
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()  # a signal handler may log while its thread does
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a line; one that cannot be made out stops nobody."""
