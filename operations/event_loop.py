@@ -6,6 +6,7 @@ Only the command line calls `install_reactor` and `new_loop`; everything else is
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -13,9 +14,11 @@ from .errors import StartError
 
 T = TypeVar("T")
 
+_MOST_FILES = 2**20  # where the system sets no limit
+
 
 def install_reactor() -> Any:
-    """Install Twisted's asyncio reactor, and return it.
+    """Install Twisted's asyncio reactor, and return it. The process may open as many files as the system lets it.
 
     To be called before anything imports `twisted.internet.reactor`, a user's routing included: whichever import
     comes first decides, and any other reactor cannot carry asyncio libraries.
@@ -26,6 +29,7 @@ def install_reactor() -> Any:
     """
     from twisted.internet import asyncioreactor
 
+    _allow_files()
     try:
         loop = new_loop()
     except OSError as error:
@@ -35,6 +39,17 @@ def install_reactor() -> Any:
     from twisted.internet import reactor
 
     return reactor
+
+
+def _allow_files() -> None:
+    """Raise the limit on open files as far as that is up to us: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        except (OSError, ValueError):
+            pass  # some systems allow less than they say
 
 
 def new_loop() -> asyncio.AbstractEventLoop:

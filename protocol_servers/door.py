@@ -75,7 +75,10 @@ class Door:
         self._anybody = bool(settings.proxies)
         self._max = settings.max_connections
         self._max_per_address = settings.max_per_address
-        self._highest = highest_descriptor(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._highest = highest_descriptor(files)
+        if self._highest is not None and self._highest < self._max:
+            log.info("max_connections is %d, and this process may open no more than %d files", self._max, files)
         self._addresses: dict[Place, int] = {}
         self._word: Callable[[], bytes] | None = getattr(factory, "too_many", None)
         self._log = log

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import functools
 import os
 import re
 import socket
@@ -18,15 +17,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Protocol
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
-from twisted.python.systemd import ListenFDs
 
 from ..operations.errors import StartError, UsageError
 from .acceptor import Acceptor
 from .door import Door, Place
+from .inherited import SOCKETS
 from .loops import as_future, loop_of
 from .tls import server_context
 from .transport import HANDSHAKE_TIMEOUT, LINGER
@@ -350,22 +348,17 @@ def _remove_stale(path: str) -> None:
             pass  # its queue is full: somebody is there
 
 
-@functools.cache
-def _inherited() -> ListenFDs:
-    # Read once: reading takes the variables out of the environment.
-    return ListenFDs.fromEnvironment()
-
-
 async def _systemd(description: Description, acceptor: Acceptor, _default: str, _reuse_port: bool) -> Port:
     description.only(0, {"domain", "index", "name"})
-    if "name" in description.options:
-        found = _inherited().inheritedNamedDescriptors().get(description.options["name"])
-    else:
+    name = description.options.get("name")
+    if name is None:
         index = description.number(description.options.get("index", ""), "index", 1000)
-        found = dict(enumerate(_inherited().inheritedDescriptors())).get(index)
-    if found is None:
+        found = SOCKETS[index : index + 1]
+    else:
+        found = [each for each in SOCKETS if each.name == name]
+    if not found:
         raise StartError(f"{description.text}: systemd passed no such socket")
-    return await _descriptor(description, acceptor, found)
+    return await _descriptor(description, acceptor, found[0].descriptor)
 
 
 async def _fd(description: Description, acceptor: Acceptor, _default: str, _reuse_port: bool) -> Port:
@@ -459,6 +452,8 @@ async def _foreign(reactor: Any, description: Description, factory: Any, door: D
     if door is not None and door.reads_headers:
         known = ", ".join(sorted(_KINDS))
         raise UsageError(f"{description.text}: proxy_protocol is not available on this endpoint, but on {known}")
+    from twisted.internet.endpoints import serverFromString  # not before `inherited`
+
     try:
         endpoint = serverFromString(reactor, description.text)  # type: ignore[no-untyped-call]
     except (ValueError, TypeError, IndexError, KeyError, OSError) as error:

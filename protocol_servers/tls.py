@@ -10,6 +10,10 @@ from collections.abc import Sequence
 
 _log = logging.getLogger("trunkline.tls")
 
+# HTTP/2 over TLS 1.2 forbids the others (RFC 9113 section 9.2.2); all of TLS 1.3 are such. Where mail is encrypted if
+# the other side can, an older one is better than none.
+_AUTHENTICATED = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
 
 class _Files:
     """A certificate and key on disk, and what was last known of them."""
@@ -54,6 +58,7 @@ class _Files:
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
         if self._protocols:
             context.set_alpn_protocols(self._protocols)
+            context.set_ciphers(_AUTHENTICATED)
         return context
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.python.systemd import ListenFDs
 
 from trunkline.operations.errors import StartError, UsageError
 from trunkline.protocol_servers import endpoints
 from trunkline.protocol_servers.endpoints import Description, Port, listen_all, listen_udp
+from trunkline.protocol_servers.inherited import Inherited, read_inherited
 from trunkline.protocol_servers.testing import ReactorThread
 
 PATIENCE = 60
@@ -233,8 +233,8 @@ def test_sockets_that_systemd_passes(place: ReactorThread, factory: Any, monkeyp
     for each in inherited:
         each.bind(("127.0.0.1", 0))
         each.listen()
-    passed = ListenFDs([each.fileno() for each in inherited], ["web", "mail"])
-    monkeypatch.setattr(endpoints, "_inherited", lambda: passed)
+    passed = [Inherited(each.fileno(), name) for each, name in zip(inherited, ("web", "mail"), strict=True)]
+    monkeypatch.setattr(endpoints, "SOCKETS", passed)
     ports = listen(place, factory, "systemd:domain=INET:index=1", "systemd:domain=INET:name=web")
     assert [port.number for port in ports] == [inherited[1].getsockname()[1], inherited[0].getsockname()[1]]
     for port in ports:
@@ -246,6 +246,24 @@ def test_sockets_that_systemd_passes(place: ReactorThread, factory: Any, monkeyp
             listen(place, factory, f"systemd:domain=INET:{missing}")
     for each in inherited:
         each.close()
+
+
+def test_what_systemd_says_is_taken_once_and_only_by_whom_it_means() -> None:
+    with socket.socket() as one:
+        first = one.fileno()
+        environ = {"LISTEN_PID": "7", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "web", "PATH": "/bin"}
+        os.set_inheritable(first, True)
+        assert read_inherited(environ, 8, first) == []
+        assert len(environ) == 4
+        assert read_inherited(environ, 7, first) == [Inherited(first, "web")]
+        assert environ == {"PATH": "/bin"}
+        assert not os.get_inheritable(first)
+        assert read_inherited(environ, 7, first) == []
+        # Names are missing where a socket was not given any; a count that makes no sense is none.
+        assert read_inherited({"LISTEN_PID": "7", "LISTEN_FDS": "1"}, 7, first) == [Inherited(first, "")]
+        assert read_inherited({"LISTEN_PID": "7", "LISTEN_FDS": "-1"}, 7, first) == []
+        assert read_inherited({"LISTEN_PID": "7"}, 7, first) == []
+    assert read_inherited({"LISTEN_PID": "7", "LISTEN_FDS": "9999"}, 7, 60_000) == []
 
 
 def test_without_systemd_there_are_no_such_sockets(reactor_thread: ReactorThread, factory: Any) -> None:
