@@ -22,6 +22,7 @@ DEMO = Path(__file__).parents[2] / "examples" / "helpdesk"
 WORKERS = 2
 PREFETCH = 16
 SOCKETS = 200
+MANY_SOCKETS = 1000  # in campaigns
 
 pytestmark = pytest.mark.campaign
 
@@ -32,6 +33,7 @@ routing = "app"
 [http]
 endpoints = ["tcp:0"]
 access_log = "off"
+max_per_address = 2000
 response_timeout = {timeout}
 [smtp]
 endpoints = ["tcp:0"]
@@ -68,13 +70,14 @@ async def make_busy(site: Site, traffic: Traffic) -> list[asyncio.Task[int]]:
 def test_workers_are_stopped_under_traffic(make_site: MakeSite, counts: Counts, scale: int) -> None:
     """SIGHUP to the supervisor, SIGTERM to each worker, SIGTERM to the supervisor: nobody notices anything."""
     site = make_site(SETTINGS.format(timeout=30, rcpt="route"))
+    sockets = SOCKETS if scale == 1 else MANY_SOCKETS
 
     async def body() -> None:
         http, smtp = site.start("serve", "http"), site.start("serve", "smtp")
         work = start_workers(site)
         await site.up(http, smtp, work)
         workers = used = await at_work(site, work)
-        traffic = Traffic("a", http=http.port, smtp=smtp.port, sockets=SOCKETS, browsers=8, senders=4)
+        traffic = Traffic("a", http=http.port, smtp=smtp.port, sockets=sockets, browsers=8, senders=4)
         await traffic.start()
         await traffic.flows()
         slow = []
@@ -109,7 +112,7 @@ def test_workers_are_stopped_under_traffic(make_site: MakeSite, counts: Counts, 
         taken = site.taken()
         counts.note("requests at work when their worker was told to end", len(slow))
         counts.note("worker processes", len(used))
-        counts.note("sockets", SOCKETS)
+        counts.note("sockets", sockets)
         counts.none("closed", traffic.closed)
         counts.note("frames", traffic.frames)
         counts.none("lost", traffic.missing)
