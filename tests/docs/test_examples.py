@@ -2,6 +2,7 @@
 
 import re
 import sys
+import tomllib
 import types
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 
 from trunkline.layer import MemoryLayer
+from trunkline.operations.tables import table
+from trunkline.protocol_servers.smtp import SmtpSettings
 from trunkline.workers import Worker
 from trunkline.workers.testing import Client
 
@@ -102,3 +105,22 @@ def test_slack_page_does_what_it_says() -> None:
     client = Client(namespace_of(ROOT / "docs/how-to/slack.md")["routing"])
     assert client.chat("hello", service="slack", mention=True, user="ann") == ["ann, you said: hello"]
     assert client.chat("hello", service="slack", user="ann") == []
+
+
+def test_mail_authentication_page_does_what_it_says() -> None:
+    page = namespace_of(ROOT / "docs/how-to/mail-authentication.md")
+    client = Client(page["routing"])
+    for dmarc, code in (("pass", 250), ("fail", 550), ("temperror", 451)):
+        authentication = page["MESSAGE"] | {"dmarc": {"result": dmarc}}
+        assert client.email("orders@example.com", authentication=authentication)[0] == code
+    assert client.email("orders@example.com")[0] == 550
+
+
+def test_webhooks_page_shows_settings_that_are_taken() -> None:
+    page = (ROOT / "docs/how-to/mail-webhooks.md").read_text("utf-8")
+    tables = tomllib.loads("\n".join(re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)))
+    environ = {
+        each["secret"]["env"]: "user:password" for each in tables["smtp"]["webhooks"].values() if "secret" in each
+    }
+    settings = table(SmtpSettings, tables["smtp"], "[smtp]", environ)
+    assert [name for name, _ in settings.webhooks.all()] == ["mailgun", "postmark", "sendgrid", "ses"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.message import EmailMessage
 from email.policy import SMTP
 from typing import Any, TypeVar, cast
@@ -147,6 +147,7 @@ class Client:
         subject: str = "",
         sender: str | None = "a@example.org",
         raw: bytes | None = None,
+        authentication: Mapping[str, Any] | None = None,
     ) -> tuple[int, str, list[dict[str, Any]]]:
         """Send a mail to one recipient.
 
@@ -156,6 +157,7 @@ class Client:
             subject: Its subject.
             sender: The envelope sender; None: a bounce.
             raw: The whole mail instead, with its headers.
+            authentication: What the DNS says of its sender; None: nothing.
 
         Returns:
             Code and text the sender is told, at RCPT TO or after the mail, and the mails that were sent meanwhile
@@ -166,7 +168,7 @@ class Client:
         question = {"address": normalise_address(address)[0], "client": ["192.0.2.1", 50000], "helo": "client.example"}
         answer = self._ask("email.recipient", question | ({} if sender is None else {"from": sender}), _RCPT_TIMEOUT)
         if answer[0] < 300:
-            answer = self._ask("email.receive", self._received(address, sender, raw), _ANSWER_TIMEOUT)
+            answer = self._ask("email.receive", self._received(address, sender, raw, authentication), _ANSWER_TIMEOUT)
         return *answer, self._take("email.send")
 
     def chat(
@@ -342,7 +344,9 @@ class Client:
             return answer.get("code") or 250, answer.get("text") or "2.0.0 OK"
         return answer.get("code") or 550, answer.get("text") or "5.7.1 Refused"
 
-    def _received(self, address: str, sender: str | None, raw: bytes) -> dict[str, Any]:
+    def _received(
+        self, address: str, sender: str | None, raw: bytes, authentication: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
         parsed = parse_mail(raw)
         channels = {at: self._body("email.body?", part.read()) for at, (_, part) in enumerate(parsed.large)}
         message = receive_message(
@@ -354,6 +358,7 @@ class Client:
             to=[address],
             client=["192.0.2.1", 50000],
             helo="client.example",
+            authentication=authentication,
             body_channels=channels,
         )
         del message["reply_channel"]
