@@ -7,6 +7,9 @@ import socket
 from collections.abc import Iterable
 
 UNIX = "unix"
+"""What stands for clients on unix sockets."""
+
+_REMEMBERED = 1024  # addresses that were looked at; clients come again, and reading an address is slow
 
 _MAPPED = b"\0" * 10 + b"\xff\xff"  # an IPv4 address in the clothes of IPv6 (RFC 4291 section 2.5.5.2)
 
@@ -25,6 +28,7 @@ class Networks:
     def __init__(self, entries: Iterable[str], setting: str) -> None:
         self._networks: dict[int, list[ipaddress.IPv4Network | ipaddress.IPv6Network]] = {4: [], 6: []}
         self._unix = False
+        self._judged: dict[str, bool] = {}
         for entry in entries:
             if entry == UNIX:
                 self._unix = True
@@ -43,8 +47,14 @@ class Networks:
         """Tell whether a client is in them; "": one on a unix socket."""
         if not host:
             return self._unix
-        address = read_address(host)
-        return address is not None and any(address in network for network in self._networks[address.version])
+        found = self._judged.get(host)
+        if found is None:
+            address = read_address(host)
+            found = address is not None and any(address in network for network in self._networks[address.version])
+            if len(self._judged) >= _REMEMBERED:
+                self._judged.clear()
+            self._judged[host] = found
+        return found
 
 
 def read_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

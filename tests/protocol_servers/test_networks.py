@@ -26,7 +26,14 @@ from trunkline.protocol_servers.networks import Networks, one_client
 def test_who_is_in_them(entries: list[str], host: str, expected: bool) -> None:
     networks = Networks(entries, "trusted")
     assert (host in networks) is expected
+    assert (host in networks) is expected
     assert bool(networks) is bool(entries)
+
+
+def test_not_everybody_who_ever_came_is_remembered() -> None:
+    networks = Networks(["10.0.0.0/16"], "trusted")
+    assert sum(f"10.0.{number // 256}.{number % 256}" in networks for number in range(10_000)) == 10_000
+    assert len(networks._judged) <= 1024
 
 
 @pytest.mark.parametrize("entry", ["example.com", "10.0.0.1/8", "", "1.2.3.4/33", "UNIX"])
