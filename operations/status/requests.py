@@ -16,7 +16,7 @@ MAX_HEAD = 16 * 1024
 END = b"\r\n\r\n"
 
 _LINE = re.compile(rb"([A-Z]{1,20}) (/[!-~]{0,2000}) HTTP/1\.[01]")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*+([\t\x20-\x7e\x80-\xff]*+)")
 _MOST_FIELDS = 100
 _MOST_PARAMETERS = 10
 

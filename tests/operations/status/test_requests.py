@@ -1,6 +1,7 @@
 """What is read of a request, and what is refused, byte by byte; and who may ask."""
 
 import base64
+import time
 
 import pytest
 from hypothesis import given
@@ -65,6 +66,14 @@ def test_whatever_comes_is_read_or_refused(head: bytes) -> None:
     except Refused as refused:
         told = str(refused.status.value)
     assert told in ("GET", "HEAD", "400", "405", "413", "431")
+
+
+def test_spaces_cost_no_more_than_other_bytes() -> None:
+    """Looking at them again and again would hold up the whole process for a second."""
+    began = time.process_time()
+    for _ in range(20):
+        assert status(b"GET / HTTP/1.1" + HOST + b"\r\nx:" + b" " * 16_000 + b"\0") == 400
+    assert time.process_time() - began < 5
 
 
 def asking(host: str, authorization: str = "") -> Request:
