@@ -131,13 +131,13 @@ class HookFactory(HttpFactory):
 class _Call:
     """One request for a hook."""
 
-    __slots__ = ("_factory", "_held", "_hook", "_pieces", "_refusal", "_request", "_stream", "_task")
+    __slots__ = ("_body", "_factory", "_held", "_hook", "_refusal", "_request", "_stream", "_task")
 
     def __init__(self, factory: HookFactory, request: Request, stream: ResponseStream) -> None:
         self._factory = factory
         self._request = request
         self._stream: ResponseStream | None = stream
-        self._pieces: list[bytes] = []
+        self._body = bytearray()  # one object, lest a body that comes byte by byte takes many times its size
         self._held = 0
         self._task: asyncio.Task[None] | None = None
         self._refusal: HookAnswer | None = None
@@ -159,7 +159,7 @@ class _Call:
         if self._refusal is not None:
             self._answer(self._refusal)
             return
-        self._pieces.append(data)
+        self._body += data
         self._held += len(data)
         factory.held += len(data)
 
@@ -170,8 +170,8 @@ class _Call:
             self._answer(self._refusal)
             return
         request = self._request
-        body = b"".join(self._pieces)
-        self._pieces.clear()
+        body = bytes(self._body)
+        self._body.clear()
         whole = HookRequest(request.method, request.path, request.query_string, request.headers, body, request.client)
         try:
             answer = self._hook(whole)
@@ -216,6 +216,6 @@ class _Call:
         self._answer(HookAnswer.text(500, "this went wrong here"))
 
     def _release(self) -> None:
-        self._pieces.clear()
+        self._body.clear()
         self._factory.held -= self._held
         self._held = 0

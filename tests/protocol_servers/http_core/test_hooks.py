@@ -8,6 +8,7 @@ import http.client
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from trunkline.protocol_servers.base import ProtocolServer
 from trunkline.protocol_servers.http_core import HttpLimits
 from trunkline.protocol_servers.http_core.hooks import Hook, HookAnswer, HookFactory, HookRequest
+from trunkline.protocol_servers.http_core.request import Request
 from trunkline.protocol_servers.testing import ReactorThread, StubLayer
 
 PATIENCE = 60  # seconds; a bound against hanging, never waited for
@@ -98,6 +100,27 @@ def test_a_hook_gets_the_whole_request_and_its_answer_is_sent(serve: Serve) -> N
     assert request.header(b"x-none") is None
     assert request.client is not None
     assert request.client[0] == "127.0.0.1"
+
+
+def test_a_body_in_the_smallest_pieces_takes_no_more_memory(serve: Serve, reactor_thread: ReactorThread) -> None:
+    """Each piece an object would be twenty times as much."""
+    server = serve({"/": lambda request: HookAnswer(200, (), b"%d" % len(request.body))}, max_held=300_000)
+    factory = server.factory
+    call: Any = factory.begin(Request("POST", b"/", "/", b"", [], "1.1", None, True), None)  # type: ignore[arg-type]
+
+    def feed() -> int:
+        tracemalloc.start()
+        try:
+            for number in range(100_000):
+                call.body(b"%02d" % (number % 100))
+            return tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+
+    assert reactor_thread.run(feed) < 1_000_000
+    assert factory.held == 200_000
+    reactor_thread.run(call.lost)
+    assert factory.held == 0
 
 
 def test_a_hook_may_answer_later_and_others_are_answered_meanwhile(serve: Serve, reactor_thread: ReactorThread) -> None:
