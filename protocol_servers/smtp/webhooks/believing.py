@@ -74,23 +74,33 @@ class MailgunSignatures:
         self._mutex = threading.Lock()
         self._tokens: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
 
-    def check(self, timestamp: str, token: str, signature: str, mail: bytes) -> None:
+    def check(self, timestamp: str, token: str, signature: str) -> None:
         """Check one.
 
         Args:
             timestamp: As sent.
             token: As sent.
             signature: As sent.
-            mail: What tells the mail, and whom it is for.
 
         Raises:
-            Unbelieved: It is not Mailgun's, or was used for another mail.
+            Unbelieved: It is not Mailgun's.
         """
         told = hmac.new(self._secret.value.encode(), (timestamp + token).encode(), hashlib.sha256).hexdigest()
         if not _TIMESTAMP.fullmatch(timestamp) or not same(told.encode(), signature.encode()):
             raise Unbelieved("its signature is wrong")
+        check_time(int(timestamp), MAILGUN_WINDOW, self._wall())
+
+    def use(self, token: str, mail: bytes) -> None:
+        """Use one that was checked.
+
+        Args:
+            token: As sent.
+            mail: What tells the mail, and whom it is for.
+
+        Raises:
+            Unbelieved: It was used for another mail.
+        """
         now = self._wall()
-        check_time(int(timestamp), MAILGUN_WINDOW, now)
         key = hashlib.sha256(token.encode()).digest()
         with self._mutex:
             tokens = self._tokens

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_to_bytes
 
 from ....message_formats.email import headers
 from .posted import MAX_FIELDS, Malformed
@@ -16,6 +16,7 @@ from .posted import MAX_FIELDS, Malformed
 _MAX_HEAD = 16 * 1024
 _MAX_HEADERS = 20
 _MAX_BOUNDARY = 200
+_PIECE = 64 * 1024
 
 
 class Field(NamedTuple):
@@ -53,14 +54,11 @@ def read_form(content_type: bytes, body: bytes) -> Form:
     kind, parameters = headers.content_type(content_type.decode("latin-1"), _ignore)
     form: Form = {}
     if kind == "application/x-www-form-urlencoded":
-        try:
-            pairs = parse_qsl(
-                body.decode("ascii"), keep_blank_values=True, strict_parsing=True, max_num_fields=MAX_FIELDS
-            )
-        except ValueError:
-            raise Malformed("its form makes no sense") from None
-        for name, value in pairs:
-            form.setdefault(name, Field(value.encode()))
+        pairs = [pair.partition(b"=") for pair in body.split(b"&", MAX_FIELDS)]
+        if not body.isascii() or len(pairs) > MAX_FIELDS or not all(equals for _, equals, _ in pairs):
+            raise Malformed("its form makes no sense")
+        for key, _, value in pairs:
+            form.setdefault(_unquoted(key).decode("utf-8", "replace"), Field(_unquoted(value)))
         return form
     boundary = parameters.get("boundary", "").encode("latin-1", "replace")
     if kind != "multipart/form-data" or not 0 < len(boundary) <= _MAX_BOUNDARY:
@@ -71,6 +69,20 @@ def read_form(content_type: bytes, body: bytes) -> Form:
         name, field = _field(part)
         form.setdefault(name, field)
     return form
+
+
+def _unquoted(text: bytes) -> bytes:
+    """Undo the encoding of a name or a value, in pieces: each % makes an object."""
+    plain = bytearray()
+    begin = 0
+    while begin < len(text):
+        end = begin + _PIECE
+        cut = text.rfind(b"%", end - 2, end)
+        if cut >= 0:
+            end = cut
+        plain += unquote_to_bytes(text[begin:end].replace(b"+", b" "))
+        begin = end
+    return bytes(plain)
 
 
 def _divided(body: bytes, marker: bytes) -> Iterator[bytes]:

@@ -35,10 +35,11 @@ class Mailgun:
             timestamp, token, signature = (form[name].text for name in ("timestamp", "token", "signature"))
         except KeyError:
             raise Unbelieved("it is not signed") from None
+        self._signatures.check(timestamp, token, signature)
         sender, recipient = (form.get(name, Field(b"")).text for name in ("sender", "recipient"))
         raw = form["body-mime"].content if "body-mime" in form else _rebuilt(form)
         mail = hashlib.sha256(b"\0".join((recipient.encode(), raw))).digest()
-        self._signatures.check(timestamp, token, signature, mail)
+        self._signatures.use(token, mail)
         return Posted(raw, sender, [each.strip() for each in recipient.split(",")])
 
 

@@ -69,8 +69,13 @@ def _pairs(given: Any) -> list[tuple[str, str]]:
 
 
 def _addresses(given: Any) -> list[str]:
-    pairs = [(text_of(each, "Name", ""), text_of(each, "Email", "")) for each in _list(given)]
+    pairs = [(_whole(text_of(each, "Name", "")), text_of(each, "Email", "")) for each in _list(given)]
     return [formataddr((name, address)) if address.isascii() else address for name, address in pairs]
+
+
+def _whole(text: str) -> str:
+    """Replace halves of surrogate pairs, which JSON may have and no mail."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _list(given: Any) -> list[dict[str, Any]]:

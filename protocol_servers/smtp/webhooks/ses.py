@@ -16,6 +16,7 @@ from .believing import check_password
 from .posted import Malformed, Posted, read_object, text_of
 from .sns import Topic
 
+_MAX_BODY = 2 * 1024 * 1024  # a message of SNS has 256 KiB, and JSON within JSON may be some times as long
 _VERDICTS = {"PASS": "pass", "FAIL": "fail", "PROCESSING_FAILED": "temperror"}
 
 _log = logging.getLogger("trunkline.email")
@@ -40,6 +41,8 @@ class Ses:
         """Return the mail in a request, or what it is to be answered that has none."""
         if self._secret is not None:
             check_password(request, self._secret)
+        if len(request.body) > _MAX_BODY:  # until it was read, nobody knows who sent it
+            raise Malformed("it is too long for a message of SNS")
         message = read_object(request.body)
         kind = self._topic.check(message)
         if kind == "SubscriptionConfirmation":

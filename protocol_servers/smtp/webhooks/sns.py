@@ -10,6 +10,7 @@ import base64
 import binascii
 import http.client
 import re
+import threading
 import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ Fetch = Callable[[str], bytes]
 _CERTIFICATE_PATH = re.compile(r"/SimpleNotificationService-[0-9A-Za-z]{1,100}\.pem")
 _MAX_CERTIFICATES = 8
 _MAX_FETCHED = 64 * 1024
+_MAX_FETCHING = 4  # addresses at a time: anybody can name a certificate that does not exist
 _FETCH_TIMEOUT = 10.0
 _SIGNED = {
     "Notification": ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"),
@@ -56,6 +58,7 @@ class Topic:
         self._wall = wall
         self._fetch = fetch
         self._certificates: dict[str, Certificate] = {}
+        self._fetching = threading.BoundedSemaphore(_MAX_FETCHING)
 
     def check(self, message: dict[str, Any]) -> str:
         """Check that Amazon sent something of this topic, and return its type.
@@ -111,7 +114,10 @@ class Topic:
         except ValueError:
             return False
         is_plain = address.isascii() and address.isprintable() and " " not in address
-        return is_plain and where == ("https", self._host) and (path is None or bool(path.fullmatch(parts.path)))
+        if not is_plain or where != ("https", self._host):
+            return False
+        # Nothing behind the path of a certificate: each address is fetched.
+        return path is None or (bool(path.fullmatch(parts.path)) and address.endswith(parts.path))
 
     def _certificate(self, address: str) -> Certificate:
         certificate = self._certificates.get(address)
@@ -131,10 +137,14 @@ class Topic:
         return certificate
 
     def _fetched(self, address: str) -> bytes:
+        if not self._fetching.acquire(blocking=False):
+            raise Unverifiable("Amazon is asked too much already")
         try:
             return self._fetch(address)
         except OSError:
             raise Unverifiable("Amazon cannot be asked") from None
+        finally:
+            self._fetching.release()
 
 
 def _moment(text: str) -> float:

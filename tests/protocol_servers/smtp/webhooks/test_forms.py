@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+import tracemalloc
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 import pytest
@@ -15,6 +17,7 @@ from trunkline.protocol_servers.smtp.webhooks.forms import Field, read_form
 from trunkline.protocol_servers.smtp.webhooks.posted import MAX_FIELDS, Malformed
 
 NAMES = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=20)
+IN_A_LINE = b"application/x-www-form-urlencoded"
 FILE = "multipart/form-data; boundary=b"
 
 
@@ -53,6 +56,26 @@ def test_what_aiohttp_writes(fields: dict[str, str | bytes]) -> None:
 def test_a_form_in_a_line() -> None:
     form = read_form(b"application/x-www-form-urlencoded; charset=utf-8", b"a=1&b=%C3%BC+x&a=2&c=")
     assert {name: field.text for name, field in form.items()} == {"a": "1", "b": "ü x", "c": ""}
+
+
+def test_a_long_form_in_a_line() -> None:
+    """It is read in pieces, wherever they are cut; each % would make an object."""
+    for before in range(4):
+        value = "x" * before + "ü+ %" * 50_000
+        body = urlencode({"a": value, "b": ""}).encode()
+        assert {name: field.text for name, field in read_form(IN_A_LINE, body).items()} == {"a": value, "b": ""}
+    tracemalloc.start()
+    try:
+        assert read_form(IN_A_LINE, b"a=" + b"%41" * 1_000_000)["a"].content == b"A" * 1_000_000
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("body", [b"a", b"a=1&b", b"a=\xfc", b"a=1&&b=2", b"&".join([b"a="] * (MAX_FIELDS + 1))])
+def test_a_form_in_a_line_that_makes_no_sense(body: bytes) -> None:
+    with pytest.raises(Malformed):
+        read_form(IN_A_LINE, body)
 
 
 def test_files() -> None:

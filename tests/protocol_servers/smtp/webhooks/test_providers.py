@@ -127,6 +127,14 @@ def test_a_signature_of_mailgun_is_good_for_one_mail(mailgun: Any, mailgun_peer:
         mailgun.read(mailgun_peer.mime(recipient="eve@example.com", token="t"))
 
 
+def test_nothing_is_read_of_a_mail_that_mailgun_did_not_sign(mailgun: Any, mailgun_peer: Any) -> None:
+    """JSON takes many times its size in memory."""
+    fields = mailgun_peer.fields(**{"message-headers": "no JSON"}) | {"signature": "0" * 64}
+    body, kind = multipart(fields)
+    with pytest.raises(Unbelieved):
+        mailgun.read(at(mailgun_peer.mime(), content_type=kind)._replace(body=body))
+
+
 def test_tokens_are_forgotten_in_time(mailgun_peer: Any, monkeypatch: pytest.MonkeyPatch, wall: Wall) -> None:
     monkeypatch.setattr("trunkline.protocol_servers.smtp.webhooks.believing._MOST_TOKENS", 3)
     now = [wall()]
@@ -173,6 +181,11 @@ def test_the_sender_of_postmark(postmark: Any, postmark_peer: Any) -> None:
     path = {"Name": "Return-Path", "Value": "<>"}
     assert postmark.read(postmark_peer.post(Headers=[path])).sender == ""
     assert postmark.read(postmark_peer.post(Headers=[])).sender == "ann@example.org"
+
+
+def test_half_a_surrogate_pair_in_a_name(postmark: Any, postmark_peer: Any) -> None:
+    posted = postmark.read(postmark_peer.post(FromFull={"Email": "ann@example.org", "Name": "Ann \ud83d"}))
+    assert parse_mail(posted.raw).fields["headers"]["from"] == "Ann ? <ann@example.org>"
 
 
 @pytest.mark.parametrize(
@@ -299,6 +312,10 @@ def test_amazon_is_believed_by_its_signature_alone(ses: Any, amazon: Any, change
         "https://sns.eu-west-1.amazonaws.com:8443/SimpleNotificationService-1.pem",
         "https://sns.eu-west-1.amazonaws.com/../x/SimpleNotificationService-1.pem",
         "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-1.pem/x",
+        "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-1.pem?1",
+        "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-1.pem#1",
+        "https://sns.eu-west-1.amazonaws.com./SimpleNotificationService-1.pem",
+        "https://sns.eu-west-1.amazonaws.com\\@example.net/SimpleNotificationService-1.pem",
         "https://sns.eu-west-1.amazonaws.com/mine.pem",
         "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-1.pem\r\nX: y",
         "https://[/SimpleNotificationService-1.pem",
@@ -323,6 +340,29 @@ def test_amazon_that_does_not_answer(ses: Any, amazon: Any) -> None:
         ses.read(amazon.post())
     amazon.away = False
     assert ses.read(amazon.post())
+
+
+def test_few_certificates_are_fetched_at_a_time(amazon: Any, wall: Wall) -> None:
+    """Anybody can name some that do not exist, and each takes its time."""
+    asked: list[str] = []
+    refused: list[str] = []
+
+    def ask() -> None:
+        name = f"https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-{len(asked)}.pem"
+        with pytest.raises(Unverifiable) as error:
+            provider.read(amazon.post(SigningCertURL=name))
+        refused.append(str(error.value))
+
+    def fetch(address: str) -> bytes:
+        asked.append(address)
+        ask()  # while this one is on its way
+        raise OSError("nobody there")
+
+    provider: Any = make_provider(SesSettings(**WHERE, topic=TOPIC), wall=wall, fetched=fetch)
+    for round_ in (1, 2):
+        ask()
+        assert len(asked) == 4 * round_
+    assert refused == 2 * ["Amazon is asked too much already", *4 * ["Amazon cannot be asked"]]
 
 
 def test_a_certificate_that_is_none_or_old(amazon: Any, wall: Wall) -> None:
@@ -385,6 +425,12 @@ def test_a_mail_that_is_elsewhere_says_what_to_set(ses: Any, amazon: Any) -> Non
 def test_what_amazon_would_not_send(ses: Any, amazon: Any, body: bytes) -> None:
     with pytest.raises((Malformed, Unbelieved)):
         ses.read(amazon.post()._replace(body=body))
+
+
+def test_what_is_too_long_for_amazon_is_not_read(ses: Any, amazon: Any) -> None:
+    mine = amazon.post()
+    with pytest.raises(Malformed, match="too long"):
+        ses.read(mine._replace(body=mine.body + b" " * 2 * 1024 * 1024))
 
 
 def test_a_password_before_all_that(amazon: Any, wall: Wall) -> None:
