@@ -57,7 +57,7 @@ _NOTHING = Seen("starting", True, [], [], Counter())
 class Overview:
     """What a command is made of.
 
-    Args:
+    Attributes:
         state: Of its life; to be kept up to date by whoever leads it.
     """
 

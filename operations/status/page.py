@@ -94,7 +94,7 @@ def render(
         f'<span class="dim">Trunkline {escape(version)}, {_clock(now)} UTC</span></header>',
         _listed(verdict.problems),
         *([] if peeked is None else [_peeked(peeked)]),
-        _servers(seen, now),
+        _servers(seen),
         _processes(seen, now),
         *_layer(seen, view, trip),
         _errors(seen),
@@ -152,7 +152,7 @@ def _peeked(peeked: Peeked) -> str:
     )
 
 
-def _servers(seen: Seen, now: float) -> str:
+def _servers(seen: Seen) -> str:
     rows = []
     for told in seen.processes:
         for server in (told.report or {}).get("servers", ()):
