@@ -15,18 +15,18 @@ class UdpSettings:
     Args:
         endpoints: where to listen: `udp:PORT` or `udp:PORT:interface=ADDRESS`.
         answer_timeout: seconds that a silent peer is remembered and can be answered.
+        max_connections: peers that each process remembers at a time; of more, the longest silent are forgotten.
     """
 
     endpoints: list[str] = field(default_factory=lambda: ["udp:9999"])
     answer_timeout: float = field(default=60.0, metadata={"min": 0.1})
+    max_connections: int = field(default=10_000, metadata={"min": 1})
 
 
 class UdpServer(ProtocolServer):
     """Answer datagrams; a peer, one address and port, is one `Connection`."""
 
-    name = "udp"
-    Settings = UdpSettings
-    max_peers = 10_000
+    name, Settings = "udp", UdpSettings
 
     async def listen(self) -> None:
         self.receive_on(self.settings.endpoints, lambda: _Socket(self), "udp")
@@ -51,7 +51,7 @@ class _Socket(DatagramProtocol):
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
         server, seconds, peer = self.server, self.server.settings.answer_timeout, self.peers.pop(addr, None)
         self.peers[addr] = peer = peer if peer and peer.state else server.open((self, addr))
-        if len(self.peers) > server.max_peers:  # addresses are easily forged
+        if len(self.peers) > server.settings.max_connections:  # addresses are easily forged
             server.stats["forgotten_peers"] += 1
             server.close(self.peers.popitem(last=False)[1])
         server.set_timer(peer, seconds)

@@ -134,8 +134,7 @@ def test_forged_addresses_cannot_fill_the_memory_and_push_out_the_longest_silent
     start: Callable[..., UdpServer], reactor_thread: ReactorThread
 ) -> None:
     layer = StubLayer()
-    server = start(layer)
-    server.max_peers = 2
+    server = start(layer, max_connections=2)
     clients = [client(server) for _ in range(3)]
 
     def ask(number: int) -> str:
