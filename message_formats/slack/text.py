@@ -35,8 +35,8 @@ _BLANKS = " \t\n"
 _KEPT = "\0"  # stands for what was read already; Slack carries no such characters
 _OWN = "\1"  # stands for our own name
 _OWN_FIRST = re.compile(rf"^\s*(?:{_OWN}[\s,:;]*)+")
-_OWN_LAST = re.compile(rf"[\s,]*{_OWN}\s*([.!?]*)\s*$")
-_OWN_BETWEEN = re.compile(rf"[ \t]*{_OWN}")
+_OWN_LAST = re.compile(rf"(?<![\s,])[\s,]*+{_OWN}\s*+([.!?]*+)\s*+$")  # a run of blanks is looked at once
+_OWN_BETWEEN = re.compile(rf"(?<![ \t])[ \t]*+{_OWN}")
 
 _EVERYBODY = ("here", "channel", "everyone")
 _CALL = rf"(?<![\w.@/])@(?P<call>{'|'.join(_EVERYBODY)}|group)(?!\w)"

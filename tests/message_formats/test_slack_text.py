@@ -182,6 +182,8 @@ HOSTILE = [
     "@.",
     "<@A|",
     "#@",
+    " ",
+    ", ",
 ]
 
 
@@ -190,7 +192,7 @@ def test_time_grows_with_length_alone(piece: str) -> None:
     def seconds(count: int) -> float:
         text = piece * (count // len(piece))
         started = time.process_time()
-        for one in (text, "```" + text, "<" + text, ":" + text):
+        for one in (text, "```" + text, "<" + text, ":" + text, "<@U0BOT0001>a" + text + "a"):
             plain(one)
             to_slack(one)
             notifying(one)
