@@ -13,6 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from trunkline.protocol_servers.base import ProtocolServer
+from trunkline.protocol_servers.http_core.hooks import HookAnswer, HookFactory, HookRequest
+from trunkline.protocol_servers.listening import ListeningSettings
+from trunkline.protocol_servers.testing import ReactorThread, StubLayer
 from trunkline.protocol_servers.testing.http2_client import DATA, GET, PREFACE, Http2Client
 from trunkline.protocol_servers.testing.http2_client import settings as http2_settings
 
@@ -128,6 +132,40 @@ def test_curl_over_tls_behind_the_proxy_protocol(house: Housing, peer: Callable[
     done = subprocess.run([*command, f"https://127.0.0.1:{here.port}/"], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[:2] == ["https", ["127.0.0.1", json.loads(done.stdout)[1][1]]]
+
+
+class Posts(ProtocolServer):
+    """A server of another protocol, with hooks that have settings of their own."""
+
+    name = "posts"
+
+    async def listen(self) -> None:
+        own = ListeningSettings(trusted_proxies=["127.0.0.1"], max_connections=1)
+        for listening in (None, own):
+            factory = HookFactory({"/": self.told}, self, listening=listening)
+            await self.listen_on(["tcp:0"], factory, "http", listening=listening)
+
+    @staticmethod
+    def told(request: HookRequest) -> HookAnswer:
+        assert request.client is not None
+        return HookAnswer(200, (), str(request.client[0]).encode())
+
+
+def test_hooks_have_their_proxies_and_limits(reactor_thread: ReactorThread) -> None:
+    server = reactor_thread.run(lambda: Posts(StubLayer(), None, reactor=reactor_thread.reactor))  # type: ignore[arg-type]
+    reactor_thread.call(server.start())
+    try:
+        request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n" + HEADERS + b"\r\n"
+        clients = [socket.create_connection(("127.0.0.1", int(port.rpartition(":")[2])), 30) for port in server.ports]
+        for client, expected in zip(clients, (b"127.0.0.1", b"192.0.2.7"), strict=True):
+            client.sendall(request)
+            assert client.recv(4096).endswith(expected)
+        with socket.create_connection(clients[1].getpeername(), 30) as refused:
+            assert refused.recv(4096).startswith(b"HTTP/1.1 503 ")
+        for client in clients:
+            client.close()
+    finally:
+        reactor_thread.call(server.stop(1))
 
 
 # What a refused client is told
