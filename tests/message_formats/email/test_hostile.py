@@ -69,6 +69,8 @@ HOSTILE: dict[str, Callable[[int], bytes]] = {
     "introductions": _body(b"X: y", b"wrote ", b":\r\n> x\r\n"),
     "header blocks": _body(b"X: y", b"From: x\r\n"),
     "dashes": _body(b"X: y", b"-"),
+    "an address in a text of qmail": lambda size: b"X: y\r\n\r\nHi. This is the qmail\r\n<" + b"@" * size,
+    "addresses in a text of qmail": _body(b"X: y\r\n\r\nHi. This is the qmail", b"<a@b>: "),
     "html <a": _html(b"<a "),
     "html lists": _html(b"<ul><li>"),
     "html open quotes": _html(b'<a b="'),
