@@ -24,17 +24,14 @@ def fed(kind: type[Body], pieces: list[bytes]) -> bytes:
     return b"".join(out)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(PIECES, st.integers(1, 5))
 @example([b"x \r", b"\n"], 1)
 def test_as_dkimpy_does(pieces: list[bytes], size: int) -> None:
-    whole = b"".join(pieces)
+    whole = b"".join([*pieces, b"\r\n"])  # without the last line's end, dkimpy keeps white space that the RFC does not
     cut = [whole[start : start + size] for start in range(0, len(whole), size)]
-    for kind, theirs in ((Body, Simple), (RelaxedBody, Relaxed)):
-        # An empty body has no line end to dkimpy in the relaxed form, as the RFC says; white space alone has one left.
-        assert fed(kind, cut).rstrip(b" ") == theirs.canonicalize_body(whole).removesuffix(b" \r\n").rstrip(b" ") or (
-            fed(kind, cut).removesuffix(b"\r\n").rstrip() == theirs.canonicalize_body(whole).rstrip()
-        )
+    assert fed(Body, cut) == Simple.canonicalize_body(whole)
+    assert fed(RelaxedBody, cut) == Relaxed.canonicalize_body(whole)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +45,8 @@ def test_as_dkimpy_does(pieces: list[bytes], size: int) -> None:
         (RelaxedBody, b"\r\n\r\n", b""),
         (RelaxedBody, b" C \r\nD \t E\r\n\r\n\r\n", b" C\r\nD E\r\n"),
         (RelaxedBody, b"x \t \r\n \r\n", b"x\r\n"),
+        (RelaxedBody, b"x \t", b"x\r\n"),
+        (RelaxedBody, b" \t", b""),
         (RelaxedBody, b"x\rz\ny\r\n", b"x\rz\ny\r\n"),
         (Body, b"x\n\r\n\r\r\n", b"x\n\r\n\r\r\n"),
     ],
@@ -75,4 +74,4 @@ def test_cost_does_not_explode(kind: type[Body], piece: bytes) -> None:
             best = min(best, time.thread_time() - began)
         return best
 
-    assert seconds(4 * 1024 * 1024) < max(10 * seconds(1024 * 1024), 0.2)
+    assert seconds(1024 * 1024) < max(10 * seconds(256 * 1024), 0.2)
