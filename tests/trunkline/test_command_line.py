@@ -334,6 +334,17 @@ class TestCheck:
         assert lines[-3].startswith(f"problem  {expected}")
         assert lines[-2:] == ["fine     http: unix:x.sock", "fine     http: tcp:8000:interface=0.0.0.0"]
 
+    def test_where_providers_post(self, capsys: Out, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("S", "user:password")
+        (here / "trunkline.toml").write_text(
+            'routing = "app.routing"\n[smtp.webhooks.postmark]\nendpoints = ["tcp:8025", "tpc:1"]\n'
+            'path = "/x"\nsecret = { env = "S" }\n',
+            encoding="utf-8",
+        )
+        lines = told(capsys, "check", code=2).splitlines()
+        assert lines[-2] == "fine     smtp.webhooks.postmark: tcp:8025 at /x"
+        assert lines[-1].startswith("problem  tpc:1: not an endpoint: ")
+
 
 class TestConfiguration:
     def test_servers_without_a_table(self) -> None:

@@ -103,6 +103,11 @@ def _check_routing(report: _Report, configuration: Configuration) -> None:
                 *(["requests"] if table.endpoints else []),
             ]
             report.fine(f"{name}.{workspace}: {table.api_url} by {' and '.join(ways)}")
+        webhooks = getattr(settings, "webhooks", None)
+        for provider, table in webhooks.all() if webhooks is not None else ():
+            for endpoint in table.endpoints:
+                if report.of(functools.partial(_check_endpoint, endpoint)):
+                    report.fine(f"{name}.webhooks.{provider}: {endpoint} at {table.path}")
 
 
 def _check_endpoint(text: str) -> bool:

@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> dict[str, argparse.Argumen
     added = parser.add_subparsers(metavar="ACTION", required=True)
     parsers = {}
     for name, (summary, act) in _ACTIONS.items():
-        epilog = "example:\n" + "".join(f"  {line}\n" for line in EXAMPLES if line.split()[2] == name)
+        shown = [f"  {line}\n" for line in EXAMPLES if line.split()[2] == name]
+        epilog = f"example{'s' * (len(shown) > 1)}:\n" + "".join(shown)
         action = parsers[name] = added.add_parser(
             name, help=summary, description=summary, epilog=epilog, formatter_class=parser.formatter_class
         )

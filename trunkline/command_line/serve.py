@@ -38,14 +38,20 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("server", metavar="SERVER", choices=list(SERVERS), help=f"one of {', '.join(SERVERS)}")
+    parser.add_argument(
+        "server",
+        metavar="SERVER",
+        choices=list(SERVERS),
+        help=f"one of {', '.join(SERVERS)}; irc serves all networks of the settings, [irc.NETWORK], and slack all "
+        "workspaces, [slack.WORKSPACE]",
+    )
     parser.add_argument(
         "-e",
         "--endpoint",
         metavar="ENDPOINT",
         dest="endpoints",
         action="append",
-        help="where to listen, such as tcp:8000; may be repeated",
+        help="where to listen, such as tcp:8000; may be repeated; not for irc and slack",
     )
     running.add_arguments(
         parser,

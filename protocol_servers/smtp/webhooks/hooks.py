@@ -63,12 +63,12 @@ class MailHook:
         except Unbelieved as error:
             stats["webhooks_refused"] += 1
             if stats["webhooks_refused"] == 1:
-                self._server.log.warning("[webhooks.%s] a request is not believed: %s", self._name, error)
+                self._server.log.warning("[smtp.webhooks.%s] a request is not believed: %s", self._name, error)
             return HookAnswer.text(401, str(error))
         except Malformed as error:
             stats["webhooks_malformed"] += 1
             if stats["webhooks_malformed"] == 1:
-                self._server.log.warning("[webhooks.%s] a request makes no sense: %s", self._name, error)
+                self._server.log.warning("[smtp.webhooks.%s] a request makes no sense: %s", self._name, error)
             return HookAnswer.text(400, str(error))
         except (Unverifiable, NoRoom) as error:
             return HookAnswer.text(503, str(error))

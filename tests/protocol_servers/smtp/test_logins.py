@@ -75,7 +75,10 @@ def test_the_command_that_makes_a_line() -> None:
     made = subprocess.run([*command, "ann"], input=SECRET + "\n", capture_output=True, text=True, check=True)
     assert read_lines(made.stdout)["ann"].fits(SECRET)
     assert SECRET not in made.stdout
+    assert made.stderr == ""
     assert subprocess.run(command, capture_output=True, check=False).returncode == 2
+    told = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
+    assert told.stdout.startswith("usage: ")
     wrong = subprocess.run([*command, "a:b"], input="x\n", capture_output=True, text=True, check=False)
     assert (wrong.returncode, wrong.stdout) == (2, "")
 

@@ -12,13 +12,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import getpass
 import hashlib
 import hmac
 import re
 import secrets
-import sys
-from collections.abc import Sequence
 from typing import NamedTuple
 
 _LINE = re.compile(r"([^:\s#][^:]*):\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([\w+/.-]+)\$([\w+/.-]+)")
@@ -97,21 +94,3 @@ def _encode(data: bytes) -> str:
 def _decode(text: str) -> bytes:
     # Some write "." for "+".
     return base64.b64decode(text.replace(".", "+") + "=" * (-len(text) % 4), validate=True)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Ask for a password and print the line of a user; return the exit code."""
-    if len(arguments) != 1:
-        print("usage: python -m trunkline.protocol_servers.smtp.passwords USER >> users", file=sys.stderr)
-        return 2
-    password = getpass.getpass("password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
-    try:
-        print(make_line(arguments[0], password))
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
