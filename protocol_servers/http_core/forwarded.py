@@ -18,6 +18,7 @@ from ..networks import Networks, read_address
 from .request import Request
 
 _HOPS = 32  # entries that are looked at; each proxy adds one
+_LONGEST = 256  # bytes of an address with its port, which may be a name: what is longer is not looked at
 _SCHEMES = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
 _PORT = rb"(?::(?:([0-9]{1,5})|_[A-Za-z0-9._-]+))?"
 _NODE = re.compile(rb"(?:\[([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\]|([0-9.]+))" + _PORT)
@@ -86,6 +87,8 @@ def _quoted(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 def _read_node(text: bytes) -> Client | None:
     """Read an address with or without a port, which is 0 then; None: it is none, or hidden."""
+    if len(text) > _LONGEST:
+        return None
     found = _NODE.fullmatch(text)
     if found is not None:
         host, port = found[1] or found[2], int(found[3] or b"0")

@@ -16,7 +16,7 @@ from .believing import check_password
 from .posted import Malformed, Posted, read_object, text_of
 from .sns import Topic
 
-_MAX_BODY = 2 * 1024 * 1024  # a message of SNS has 256 KiB, and JSON within JSON may be some times as long
+_MAX_BODY = 1024 * 1024  # a message of SNS has 256 KiB, and JSON within JSON may be some times as long
 _VERDICTS = {"PASS": "pass", "FAIL": "fail", "PROCESSING_FAILED": "temperror"}
 
 _log = logging.getLogger("trunkline.email")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,6 +68,13 @@ def test_the_client_is_the_last_that_is_no_proxy(value: bytes, expected: list[st
 def test_a_list_may_stand_in_several_headers() -> None:
     headers = [(FOR, b"1.2.3.4"), (b"accept", b"*/*"), (FOR, b"192.0.2.7, 10.2.2.2"), (FOR, b"10.3.3.3")]
     assert seen(*headers)[0] == ["192.0.2.7", 0]
+
+
+def test_what_is_longer_than_any_address_costs_nothing() -> None:
+    began = time.process_time()
+    for _ in range(20):
+        assert seen((FOR, b"[" + b":" * 30_000)) == (PEER, "http")
+    assert time.process_time() - began < 5
 
 
 def test_a_list_that_is_longer_than_any_is_looked_at_from_its_end_only() -> None:
