@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .factory import HttpFactory
 
 READ_AHEAD = 65536  # bytes that may wait unread while a request is being answered
-PIECES = 4  # of a body that are read in one turn of the loop; then others come first
+PIECES = 4  # of a body, or requests answered at once, that are read in one turn of the loop; then others come first
 LINGER = 2.0  # seconds that a client gets to read a refusal before the connection is closed (RFC 9112 section 9.6)
 
 
@@ -160,7 +160,7 @@ class HttpStream(Timer):
         pieces = 0
         try:
             while pieces < PIECES and self._step():
-                pieces += self._phase is _BODY
+                pieces += self._phase is _BODY or self._phase is _IDLE
         except Http2Preface as fault:
             if self._began:
                 self._refuse(fault)

@@ -212,12 +212,26 @@ def test_a_burst_of_requests_that_are_answered_at_once_needs_no_stack(handler: H
     assert transport.take().count(b"HTTP/1.1 200") == 3000
 
 
+def test_others_come_first_after_some_requests_that_are_answered_at_once(
+    handler: Handler, transport: Transport
+) -> None:
+    handler.immediate = True
+    transport.protocol.dataReceived(b"".join(GET % number for number in range(10)))
+    answered = [len(handler.exchanges)]
+    while handler.turn():
+        answered.append(len(handler.exchanges))
+    assert answered == [4, 8, 10]
+    assert transport.producerState == "producing"
+
+
 def test_a_client_that_sends_too_far_ahead_is_not_read_from(handler: Handler, transport: Transport) -> None:
     feed(transport, GET % 0)
     feed(transport, GET % 1 * 2500)
     assert transport.producerState == "paused"
     handler.immediate = True
     handler.last.stream.start(200)
+    while handler.turn():
+        pass
     assert transport.producerState == "producing"
     assert len(handler.exchanges) == 2501
 
