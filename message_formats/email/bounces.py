@@ -42,7 +42,7 @@ _RETURNED = (
     "message/rfc822-headers",
     "message/global-headers",
 )
-_QMAIL = re.compile(r"^<([^<>\s]{1,128}@[^<>\s]{1,255})>:[ \t]*+\n((?:(?!<)[^\n]+\n?)*)", re.MULTILINE)
+_QMAIL = re.compile(r"^<([^<>\s@]{1,128}@[^<>\s]{1,255})>:[ \t]*+\n((?:(?!<)[^\n]+\n?)*)", re.MULTILINE)
 
 
 class Outcome(NamedTuple):
