@@ -271,8 +271,8 @@ def test_a_node_is_lost_and_comes_back_empty(
     work = nodes_of(layer, own_cluster)[layer.router.place("work")]
     bystander = next(place for place, node in enumerate(nodes_of(layer, own_cluster)) if node not in (home, work))
     channel = channel_at(layer, bystander)
+    own_cluster.nodes[home].kill()
     with traffic.outage():
-        own_cluster.nodes[home].kill()
         until(lambda: traffic.told == ["down"])
         for n in range(20):
             assert layer.send(channel, {"n": n}) is True, "the other nodes have no share in this"
@@ -301,8 +301,8 @@ def test_a_replica_takes_over(
     assert isinstance(layer, SpreadLayer)
     assert nodes_of(layer, own_cluster)[layer.router.place("server.1!")] == 0
     began = time.monotonic()
+    own_cluster.nodes[0].kill()
     with traffic.outage():
-        own_cluster.nodes[0].kill()
         until(lambda: traffic.told == ["down"])
     traffic.goes_on()
     took = time.monotonic() - began

@@ -33,8 +33,8 @@ def test_killed_master(
             watched.other().restart()
             watched.ready_for_failover()
         began = time.monotonic()
+        before.kill()
         with traffic.outage():
-            before.kill()
             time.sleep(DOWN_AFTER * 0.8)
         traffic.goes_on()
         away.append(time.monotonic() - began)

@@ -567,7 +567,7 @@ def test_a_request_leaves_nothing_behind(stage: Staging) -> None:
             here.answer(HELLO)
         left = [each for each in gc.get_objects() if type(each) in (Exchange, Request, ResponseWriter, Connection)]
         gc.collect()
-        garbage = [each for each in gc.garbage if type(each).__module__.startswith("trunkline.")]
+        garbage = [each for each in gc.garbage if type(each).__module__.startswith("trunkline.protocol_servers.")]
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
