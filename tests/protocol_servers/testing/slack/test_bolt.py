@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -92,7 +93,8 @@ def bolt(request: pytest.FixtureRequest, client: WebClient, workspace: SlackWork
         yield workspace
         handler.client.auto_reconnect_enabled = False
         workspace.close_connections()  # else the client ends with its next timeout, three seconds later
-        handler.close()
+        with suppress(AttributeError):  # slack_sdk's own two threads may both close the socket
+            handler.close()
         return
     with make_server("127.0.0.1", 0, SlackRequestHandler(app), handler_class=Quiet) as server:
         thread = threading.Thread(target=server.serve_forever, args=[0.01])
