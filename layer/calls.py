@@ -7,7 +7,7 @@ Names, capacities, sizes and what may travel are all looked at here, before anyt
 import math
 import random
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from . import blobs as _blobs
@@ -35,6 +35,7 @@ _REPEATABLE = frozenset(
     )
 )  # fmt: skip
 
+_FOREVER = float("inf")
 _MAX_KEY = 255
 _MAX_REASON = 1000
 
@@ -57,6 +58,10 @@ class Calls:
         self._random = (rng or random.Random()).random
         self.limits = Limits(options)
         self._find = self.limits.find
+        self._as_it_is = self.cipher is None and not self._drop_rate  # what is packed leaves, and leaves so
+        self.open: Callable[[bytes], Any] = unpack if self.cipher is None else self._open
+        """Return what was packed, and perhaps encrypted; ValueError: it is not what this layer, or one with the same
+        keys, has made."""
 
     def lower(self, max_size: int) -> None:
         """Refuse what the engine could not carry, whatever the options say."""
@@ -114,6 +119,21 @@ class Calls:
                 queue, local, body, seconds, capacity, max_bytes, delay, key, once, window, visibility, held,
             )  # fmt: skip
         return "put", (queue, local, body, seconds, capacity, max_bytes, delay, key, once, window, credit, last)
+
+    def put_plain(self, channel: str, message: dict[str, Any], expiry: float | None) -> Call | None:
+        """Make the call of a send that asks for nothing but an expiry, of a message that this program made.
+
+        It comes to what `put` comes to; nearly all that servers and workers send passes here.
+        """
+        (queue, capacity, max_bytes, seconds, visibility), local = self._find(channel)
+        if visibility or not self._as_it_is:
+            return self.put(channel, message, expiry, trusted=True)
+        body = pack_trusted(message)
+        if len(body) > self._max_size:
+            raise self._too_large(body, channel)
+        if expiry is not None:
+            seconds = expiry if type(expiry) is float and 0.0 <= expiry < _FOREVER else _seconds("expiry", expiry)
+        return "put", (queue, local, body, seconds, capacity, max_bytes)
 
     def cancel(self, channel: str, key: str) -> Call:
         """Make the call that removes a delayed message."""
@@ -285,13 +305,9 @@ class Calls:
     def _life(self, address: Address) -> tuple[float, int, int | None]:
         return self._options.group_expiry, address.capacity, address.max_bytes
 
-    def open(self, body: bytes) -> Any:
-        """Return what was packed, and perhaps encrypted.
-
-        Raises:
-            ValueError: It is not what this layer, or one with the same keys, has made.
-        """
-        return unpack(body if self.cipher is None else self.cipher.decrypt(body))
+    def _open(self, body: bytes) -> Any:
+        assert self.cipher is not None
+        return unpack(self.cipher.decrypt(body))
 
     def _sealed(self, body: bytes, place: str) -> bytes:
         sized = self._sized(body, place)

@@ -3,7 +3,7 @@
 import logging
 from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("trunkline.layer")
 
 Then = Callable[[Any], None]
-_GONE = 10_000  # closed connections remembered, to undo a group_add that was on its way
+_GONE = 5_000  # closed connections remembered at least, and not twice as many, to undo a group_add that was on its way
+_new = tuple.__new__  # half of what a NamedTuple costs is to find out its arguments
 
 
 class InboxItem(NamedTuple):
@@ -49,13 +50,17 @@ class Callbacks(NamedTuple):
 class Inbox(ABC):
     """An open inbox. All its methods are called, and all its callbacks run, on its loop's thread.
 
-    An engine writes `_transmit`, `listening` and `_shut`, and hands what it takes to `_arrived`.
+    An engine writes `_transmit` and `_shut`, sets `listening`, and hands what it takes to `_arrived`.
 
     Attributes:
         name: The inbox, ending in `!`.
+        listening: Returns the channels that anybody announced within the last 60 s → whether in order. Costs no round
+            trip.
         stats: Named counters: `in_doubt`, sends of which nobody knows whether they arrived, `outages`, and others of
             the engine's own.
     """
+
+    listening: Callable[[], Mapping[str, bool]]
 
     def __init__(self, layer: "Layer", name: str, loop: AbstractEventLoop, callbacks: Callbacks, lasting: bool) -> None:
         self.name = name
@@ -66,7 +71,8 @@ class Inbox(ABC):
         self._lasting = lasting
         self.stats: Counter[str] = Counter()
         self._membership = Membership()
-        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._gone: set[str] = set()
+        self._gone_before: set[str] = set()
         self._calls: list[Call] = []
         self._thens: list[Then | None] = []
         self._leaving = False  # whether the end of this loop turn will send what was collected
@@ -77,10 +83,6 @@ class Inbox(ABC):
     @abstractmethod
     def _transmit(self, calls: list[Call], thens: list[Then | None]) -> None:
         """Run operations in order, and give their outcomes to `_settle`, now or later."""
-
-    @abstractmethod
-    def listening(self) -> Mapping[str, bool]:
-        """Return the channels that anybody announced within the last 60 s → whether in order. Costs no round trip."""
 
     @abstractmethod
     async def _shut(self) -> None:
@@ -118,18 +120,24 @@ class Inbox(ABC):
         Raises:
             TypeError: The name breaks the rules, or the message cannot be packed. Conditions of the layer never raise.
         """
-        credited = None if credit is None else self.name + credit
         try:
-            call = self._checked.put(
-                channel, message, expiry, delay, key, once, window, credited, last, trusted=True, blobs=blobs
-            )
+            if credit is None and once is None and not (delay or last or blobs or key is not None):
+                call = self._checked.put_plain(channel, message, expiry)
+            else:
+                credited = None if credit is None else self.name + credit
+                call = self._checked.put(
+                    channel, message, expiry, delay, key, once, window, credited, last, trusted=True, blobs=blobs
+                )
         except MessageTooLarge as error:
             self._refuse(then, error)
             return
         if call is None:
             self._refuse(then, True)
-        else:
-            self._enqueue(call, then)
+            return
+        self._calls.append(call)
+        self._thens.append(then)
+        if not self._leaving:
+            self._leave_soon()
 
     def send_group(
         self, group: str, message: dict[str, Any], exclude: str | Iterable[str] | None = None, then: Then | None = None
@@ -179,9 +187,10 @@ class Inbox(ABC):
         """
         self._undo(name)
         if not self._lasting:
-            self._gone[name] = None
-            if len(self._gone) > _GONE:
-                self._gone.popitem(last=False)
+            gone = self._gone
+            gone.add(name)
+            if len(gone) >= _GONE:
+                self._gone_before, self._gone = gone, set()
 
     def groups(self) -> tuple[int, int]:
         """Return how many groups have members here, and how many members there are."""
@@ -209,8 +218,11 @@ class Inbox(ABC):
         self._calls.append(call)
         self._thens.append(then)
         if not self._leaving:
-            self._leaving = True
-            self._loop.call_soon(self._flush)
+            self._leave_soon()
+
+    def _leave_soon(self) -> None:
+        self._leaving = True
+        self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._leaving = False
@@ -222,7 +234,10 @@ class Inbox(ABC):
     def _settle(self, thens: Iterable[Then | None], outcomes: Iterable[Any]) -> None:
         for then, outcome in zip(thens, outcomes, strict=True):
             if then is not None:
-                self._run(then, outcome)
+                try:
+                    then(outcome)
+                except Exception:
+                    self._log_failure()
 
     def _refuse(self, then: Then | None, outcome: Any) -> None:
         if then is not None:
@@ -231,7 +246,7 @@ class Inbox(ABC):
     def _load(self, snapshot: Snapshot) -> None:
         """Begin again from the members the store has, without those whose connection is closed."""
         self._membership.load(snapshot)
-        for local in self._membership.known(self._gone):
+        for local in self._membership.known(self._gone | self._gone_before):
             self._undo(local)
 
     def _arrived(self, elements: list[Element]) -> list[Element] | None:
@@ -243,12 +258,13 @@ class Inbox(ABC):
         """
         taken = self._membership.follow(elements)
         for element in taken.added:
-            if element[3] in self._gone:
+            if element[3] in self._gone or element[3] in self._gone_before:
                 self._undo(element[3])
         items: list[InboxItem] = []
+        open_ = self._checked.open
         for group, locals_, element in taken.messages:
             try:
-                items.append(InboxItem(group, locals_, self._checked.open(element[4])))
+                items.append(_new(InboxItem, (group, locals_, open_(element[4]))))
             except ValueError:  # whoever wrote this into our queue was not one of us
                 self.stats["unreadable"] += 1
         if items:
@@ -270,4 +286,7 @@ class Inbox(ABC):
         try:
             callback(*args)
         except Exception:
-            log.exception("%s: error in a callback", self.name)
+            self._log_failure()
+
+    def _log_failure(self) -> None:
+        log.exception("%s: error in a callback", self.name)

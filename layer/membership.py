@@ -71,7 +71,9 @@ class Membership:
 
     def remove(self, local: str) -> list[tuple[str, int]]:
         """Take a local part out of all its groups; return each group with the sequence number it was added under."""
-        left = [(group, self._groups[group][local]) for group in self._of.get(local, ())]
+        if local not in self._of:  # as nearly always: it is asked of every connection that ends
+            return []
+        left = [(group, self._groups[group][local]) for group in self._of[local]]
         for group, _ in left:
             self.discard(group, local)
         return left
@@ -117,10 +119,12 @@ class Membership:
         added: list[Element] = []
         elements = iter(elements)
         for element in elements:
-            kind, name, extra = element[2], element[3], element[5]
+            kind = element[2]
             if kind == MESSAGE:
-                messages.append((None, (name,), element))
-            elif kind == GROUP:
+                messages.append((None, (element[3],), element))
+                continue
+            name, extra = element[3], element[5]
+            if kind == GROUP:
                 members = self._members(name, *extra)
                 if members:
                     messages.append((name, members, element))

@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from asyncio import AbstractEventLoop, TimerHandle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -236,6 +236,7 @@ class _MemoryInbox(Inbox):
         super().__init__(layer, name, loop, callbacks, lasting)
         self._hub = hub
         self._forget = layer._inboxes.discard
+        self.listening = hub.store.listeners.listening
         self._holder = secrets.token_hex(8)
         self._timer: TimerHandle | None = None
         self._membership.load(layer._call(self._checked.lease(name, self._holder, _FOREVER, lasting)))
@@ -249,9 +250,6 @@ class _MemoryInbox(Inbox):
         except RuntimeError:  # the loop was closed under an open inbox: nobody will read it again
             self._hub.watchers.remove((self.name,), self)
             self._hub.store.groups.release(self.name, self._holder)
-
-    def listening(self) -> Mapping[str, bool]:
-        return self._hub.store.listeners.listening()
 
     def _drain(self) -> None:
         if self._closed:

@@ -80,6 +80,14 @@ def pack_trusted(message: Any) -> bytes:
     Raises:
         TypeError: The message is no dict, or cannot be packed at all.
     """
+    if type(message) is dict:
+        try:
+            body: bytes = _packers.pack(message)
+        except (TypeError, ValueError, OverflowError):
+            pass  # `_pack` says why
+        else:
+            if len(body) <= _KEEP:
+                return body
     if not isinstance(message, dict):
         raise TypeError(f"a message must be a dict, not {type(message).__name__}")
     return _pack(message, "message")

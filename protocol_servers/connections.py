@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import enum
+import math
 import secrets
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,8 @@ class Connection(Timer):
     __slots__ = ("id", "reply_channel", "server", "state")
 
     def __init__(self, server: ProtocolServer, id: str, reply_channel: str, state: Any) -> None:
-        super().__init__()
+        self.deadline = math.inf  # what Timer's own does, without a call of it: there is one of these for each request
+        self._slot = None
         self.server = server
         self.id = id
         self.reply_channel = reply_channel
@@ -71,7 +73,9 @@ class Ids:
 
     def draw(self) -> str:
         """Return 16 characters that are fit for a channel name and hold 96 random bits."""
-        if not self._ready:
-            text = base64.urlsafe_b64encode(secrets.token_bytes(_BYTES * _BULK)).decode("ascii")
-            self._ready = [text[i : i + _CHARACTERS] for i in range(0, len(text), _CHARACTERS)]
-        return self._ready.pop()
+        ready = self._ready
+        if ready:
+            return ready.pop()
+        text = base64.urlsafe_b64encode(secrets.token_bytes(_BYTES * _BULK)).decode("ascii")
+        ready += [text[i : i + _CHARACTERS] for i in range(0, len(text), _CHARACTERS)]
+        return ready.pop()

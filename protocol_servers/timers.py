@@ -95,15 +95,19 @@ class TimerWheel:
         """
         if seconds < 0:
             seconds = 0  # a slot of the past would come round at once, again and again if the timer sets itself
-        deadline = self._clock() + seconds
+        timer.deadline = deadline = self._clock() + seconds
         number = int(deadline / self._tick) + 1
-        timer.deadline = deadline
         slot = timer._slot
         if slot is not None:
             if slot.number <= number:
                 return
             self.clear(timer)
-        self._put(timer, number)
+        slot = self._slots.get(number)
+        if slot is None:
+            self._put(timer, number)
+        else:  # as for nearly all: what is set in one tick for the same time shares a slot
+            slot.add(timer)
+            timer._slot = slot
 
     def clear(self, timer: Timer) -> None:
         """Forget the timer's deadline; harmless when it has none."""

@@ -13,7 +13,6 @@ import asyncio
 import logging
 import secrets
 from asyncio import AbstractEventLoop, Future
-from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +55,7 @@ class IpcInbox(Inbox):
         self._lease = self._checked.lease(name, self._holder, LEASE, lasting)
         self._renewal: Call = ("renew", (name, self._holder, LEASE))
         self._heard = Heard(layer.clock)
+        self.listening = self._heard.listening
         self._up: bool | None = None  # whether the lease is held; None: not yet known
         self._early: list[tuple[list[Call], list[Then | None]]] = []  # what was sent before that was known
         self._epoch = ""
@@ -101,9 +101,6 @@ class IpcInbox(Inbox):
             self._owed.append(call)
 
     # receiving
-
-    def listening(self) -> Mapping[str, bool]:
-        return self._heard.listening()
 
     def _ask(self) -> None:
         """Give the broker a credit, one at a time."""

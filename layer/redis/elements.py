@@ -53,7 +53,7 @@ def decode(raw: bytes) -> Element:
     try:
         deadline, queued, kind, name_size, extra_size = _unpack_head(raw)
         begin = _SIZE + name_size
-        name = raw[_SIZE:begin].decode()
+        name = raw[_SIZE:begin].decode() if name_size else ""
         if kind == MESSAGE:
             return deadline, queued, kind, name, raw[begin:], None
         return _decode_rest(deadline, queued, kind, name, raw[begin : begin + extra_size], raw[begin + extra_size :])

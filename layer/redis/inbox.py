@@ -20,7 +20,7 @@ import logging
 import secrets
 import time
 from asyncio import AbstractEventLoop, Future, Task, TimerHandle
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +70,7 @@ class RedisInbox(Inbox):
         self._lease = lease[1]
         self._renewal: Call = ("renew", (name, self._holder, LEASE))
         self._heard = Heard(time.monotonic)
+        self.listening = self._heard.listening
 
         self._up: bool | None = None  # whether the lease is held and both connections work; None: not yet known
         self._reason = "the channel layer has not been reached yet"
@@ -140,9 +141,6 @@ class RedisInbox(Inbox):
             self._owed.append(call)
 
     # receiving
-
-    def listening(self) -> Mapping[str, bool]:
-        return self._heard.listening()
 
     def _took(self, elements: list[Element]) -> None:
         rest = self._arrived(elements)

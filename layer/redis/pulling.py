@@ -134,14 +134,14 @@ class Puller:
             except ValueError:
                 self._stats["unreadable"] += 1
                 continue
-            kind = element[2]
+            deadline, _, kind, name, body, extra = element
             if kind <= PART:
                 count += 1
-                size += len(element[4])
-            if element[0] <= now:
+                size += len(body)
+            if deadline <= now:
                 self._stats["expired"] += 1
             elif kind == HEARD:
-                self._heard.hear({element[3]: (element[5][0], element[0] - now)})
+                self._heard.hear({name: (extra[0], deadline - now)})
             else:
                 elements.append(element)
         self._taken += count

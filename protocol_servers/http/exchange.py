@@ -96,22 +96,19 @@ class Exchange:
 
     # What the server calls
 
-    def deliver(self, message: Message) -> None:
-        """Take a message of the reply channel: the response, or a part of it."""
-        try:
-            self._answer(message)
-        except BadResponse as error:
-            self._server.stats["bad_responses"] += 1
-            assert self._connection is not None
-            self._server.logger(self._connection).error(
-                "%s %s: the answer is no response: %s", self._request.method, self._request.path, error
-            )
-            self._fail(500, "the answer to this request was no HTTP response")
+    def misunderstood(self, error: BadResponse) -> None:
+        """Answer that the answer, or a part of it, is none."""
+        self._server.stats["bad_responses"] += 1
+        assert self._connection is not None
+        self._server.logger(self._connection).error(
+            "%s %s: the answer is no response: %s", self._request.method, self._request.path, error
+        )
+        self._fail(500, "the answer to this request was no HTTP response")
 
     def deliver_group(self, message: Message) -> None:
         """Take a group's message: whatever fits answers, what does not was meant for others."""
         try:
-            self._answer(message)
+            self.deliver(message)
         except BadResponse as error:
             assert self._connection is not None
             self._server.unfit(self._connection, str(error))
@@ -159,7 +156,7 @@ class Exchange:
             server.publish(REQUEST, message, connection, expiry=timeout)
         else:
             server.inbox.send(REQUEST, message, expiry=timeout, then=self._sent)
-        server.set_timer(connection, timeout)
+        server.timers.set(connection, timeout)
 
     def _sent(self, outcome: object) -> None:
         """Send the rest of the body behind the request, unless the layer refused that."""
@@ -221,19 +218,25 @@ class Exchange:
 
     # The response
 
-    def _answer(self, message: Message) -> None:
-        status = message.get("status")
-        content = message.get("content")
+    def deliver(self, message: Message) -> None:
+        """Take a message of the reply channel: the response, or a part of it.
+
+        Raises:
+            BadResponse: it is neither; nothing was sent of it.
+        """
+        get = message.get
+        status = get("status")
+        content = get("content")
         if content is None:
             content = b""
-        more = message.get("more_content") is True
+        more = get("more_content") is True
         if not self._started:
             if status is None:
                 if message.get("request") is None:
                     raise BadResponse("its first message has no status")
                 self._server.stats["ignored_pushes"] += 1  # a server push of ASGI 1.0, which clients have given up
                 return
-            ended = self._stream.start(status, message.get("headers") or (), content, more)
+            ended = self._stream.start(status, get("headers") or (), content, more)
             self._started = True
             if not ended and self._connection is not None:
                 self._server.clear_timer(self._connection)

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from ...layer import Layer
 from ..base import Connection, Message, ProtocolServer, Refusal
-from ..http_core import HttpFactory, HttpLimits, Request, ResponseStream
+from ..http_core import BadResponse, HttpFactory, HttpLimits, Request, ResponseStream
 from .access_log import AccessLog
 from .exchange import Exchange
 from .files import Folders
@@ -77,7 +77,10 @@ class HttpServer(ProtocolServer):
 
     def deliver(self, connection: Connection, message: Message) -> None:
         """Answer a request, or a WebSocket."""
-        connection.state.deliver(message)
+        try:
+            connection.state.deliver(message)
+        except BadResponse as error:
+            connection.state.misunderstood(error)
 
     def deliver_group(self, connections: Sequence[Connection], message: Message) -> None:
         """Give a group's message to its WebSockets, its frame built once, and to its long polls."""

@@ -31,6 +31,15 @@ _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _SPECIAL = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"))
 _VERSIONS = {b" HTTP/1.1": "1.1", b" HTTP/1.0": "1.0"}
 
+# The request line that nearly all requests have: origin-form, and a method whose requests differ in nothing here.
+_PLAIN_LINE = re.compile(
+    rb"(GET|HEAD|POST|PUT|PATCH|DELETE) ((/[\x21\x22\x24-\x3e\x40-\x7e]*)(?:\?([\x21\x22\x24-\x7e]*))?) HTTP/1\.1"
+)
+_HARMLESS = frozenset((b"host", b"connection"))  # of `_SPECIAL`: they mean the same with every plain line
+_KNOWN_HEADS = 256
+_LONGEST_KNOWN = 2048  # bytes of header lines; with `_MOST_LINES` this bounds what may be remembered to some 2 MB
+_MOST_LINES = 32
+
 # Header names as clients write them, with their lower case and what is to be done with them. Clients use few.
 _PASS, _JUDGE, _DROP = range(3)
 _KNOWN_NAMES = 1024
@@ -114,14 +123,18 @@ class HeadParser:
 
     A head is parsed in one call without waiting, so one parser serves a whole server and an idle connection holds none.
 
+    A client sends the same header lines with each of its requests, or nearly so. What the lines of a request without
+    a body came to is remembered by their bytes, so that the next time they cost one look.
+
     Args:
         limits: sizes that a request must keep.
     """
 
-    __slots__ = ("_dropped", "_headers", "_limits", "_parser", "_special", "_target")
+    __slots__ = ("_dropped", "_headers", "_known", "_limits", "_parser", "_special", "_target")
 
     def __init__(self, limits: HttpLimits) -> None:
         self._limits = limits
+        self._known: dict[bytes, list[Header]] = {}
         self._parser = HttpRequestParser(self)
         self._headers: list[Header] = []
         self._special: list[Header] = []
@@ -143,6 +156,26 @@ class HeadParser:
             self._special.append(header)
         self._headers.append(header)
 
+    def recall(self, head: bytes) -> Request | None:
+        """Read one head whose header lines are remembered.
+
+        Args:
+            head: what may be a head from its first byte to its last, not longer than a request line may be.
+
+        Returns:
+            What `parse` would, or None where `parse` has to look.
+        """
+        line = _PLAIN_LINE.match(head)
+        if line is None:
+            return None
+        headers = self._known.get(head[line.end() :])
+        if headers is None:
+            return None
+        method, target, raw, query = line.groups(b"")
+        if b"%" in raw:
+            return None
+        return Request(method.decode(), target, raw.decode(), query, headers, "1.1", 0, True)
+
     def parse(self, head: bytes) -> Request:
         """Read one head.
 
@@ -150,7 +183,8 @@ class HeadParser:
             head: from the first byte of the request line up to and including the empty line.
 
         Returns:
-            The request, its addresses not yet filled in.
+            The request, its addresses not yet filled in. Its headers may be those of other requests as well: nobody
+            alters them.
 
         Raises:
             BadRequest: with the status and the reason that the client gets.
@@ -189,7 +223,16 @@ class HeadParser:
             raise
         if request.length != 0 or not request.keep_alive:
             self._parser = HttpRequestParser(self)  # the old one waits for a body now, or for nothing more at all
+        elif len(head) - line_end <= _LONGEST_KNOWN and lines <= _MOST_LINES and _PLAIN_LINE.match(head):
+            self._remember(head[line_end:])
         return request
+
+    def _remember(self, lines: bytes) -> None:
+        """Remember the header lines of the request that was just read; it has no body, and keeps its connection."""
+        if all(name in _HARMLESS for name, _ in self._special):
+            if len(self._known) >= _KNOWN_HEADS:
+                self._known.clear()  # as with names
+            self._known[lines] = self._headers
 
     def _diagnose(self, head: bytes) -> BadRequest:
         """Tell what is wrong with a head that did not pass, going through it once more."""

@@ -20,27 +20,25 @@ class Outflow:
     Args:
         transport: where the bytes go; this registers itself as its producer.
         drained: called when the spool has run empty.
+
+    Attributes:
+        spool: what waits for the client; None where nothing does.
     """
 
-    __slots__ = ("_closed", "_drained", "_paused", "_spool", "_transport")
+    __slots__ = ("_closed", "_drained", "_paused", "_transport", "spool")
 
     def __init__(self, transport: Any, drained: Callable[[], None]) -> None:
         self._transport = transport
         self._drained = drained
         self._closed = False
         self._paused = False
-        self._spool: Spool | None = None
+        self.spool: Spool | None = None
         transport.registerProducer(self, True)
-
-    @property
-    def holding(self) -> bool:
-        """Tell whether bytes wait in the spool."""
-        return self._spool is not None
 
     @property
     def left(self) -> int:
         """Count the bytes that the client has not taken."""
-        return int(self._transport.buffered) + (0 if self._spool is None else self._spool.size)
+        return int(self._transport.buffered) + (0 if self.spool is None else self.spool.size)
 
     def write(self, data: bytes) -> None:
         """Send bytes, now or as soon as the client takes them.
@@ -49,7 +47,7 @@ class Outflow:
             SpoolFull: too much waits already.
             OSError: the spool's disk did not take them.
         """
-        if self._spool is None and not self._paused:
+        if self.spool is None and not self._paused:
             if len(data) <= SLICE:
                 self._transport.write(data)
                 return
@@ -61,9 +59,9 @@ class Outflow:
                     break
             data = data[at:]
         if data:
-            if self._spool is None:
-                self._spool = Spool()
-            self._spool.write(data)
+            if self.spool is None:
+                self.spool = Spool()
+            self.spool.write(data)
 
     def close(self) -> None:
         """Let go of the transport, and of what still waits. May be called twice."""
@@ -71,9 +69,9 @@ class Outflow:
             return
         self._closed = True
         self._transport.unregisterProducer()
-        if self._spool is not None:
-            self._spool.close()
-            self._spool = None
+        if self.spool is not None:
+            self.spool.close()
+            self.spool = None
 
     def pauseProducing(self) -> None:
         """Stop writing (the transport calls this)."""
@@ -82,14 +80,14 @@ class Outflow:
     def resumeProducing(self) -> None:
         """Write on (the transport calls this)."""
         self._paused = False
-        spool = self._spool
+        spool = self.spool
         if spool is None:
             return
         while not self._paused:
             data = spool.read(SLICE)
             if not data:
                 spool.close()
-                self._spool = None
+                self.spool = None
                 self._drained()
                 return
             self._transport.write(data)

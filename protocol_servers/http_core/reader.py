@@ -22,14 +22,18 @@ class RequestReader:
     Args:
         limits: sizes that a request must keep.
         heads: the parser of heads, shared among connections.
+
+    Attributes:
+        buffer: what was fed, as far as not all of it was handed out; empty where nothing waits.
     """
 
-    __slots__ = ("_at", "_buffer", "_chunked", "_heads", "_left", "_limits", "_scanned", "_skipped")
+    __slots__ = ("_at", "_chunked", "_heads", "_left", "_limits", "_longest", "_scanned", "_skipped", "buffer")
 
     def __init__(self, limits: HttpLimits, heads: HeadParser) -> None:
         self._limits = limits
         self._heads = heads
-        self._buffer = b""
+        self._longest = min(MAX_LINE, limits.max_head)
+        self.buffer = b""
         self._at = 0  # offset in the buffer of what was not handed out yet
         self._scanned = 0  # bytes from there that are known not to end a head
         self._skipped = False
@@ -39,16 +43,16 @@ class RequestReader:
     def feed(self, data: bytes) -> None:
         """Add bytes that came from the client."""
         if self._at:
-            data = self._buffer[self._at :] + data
+            data = self.buffer[self._at :] + data
             self._at = 0
-        elif self._buffer:
-            data = self._buffer + data
-        self._buffer = data
+        elif self.buffer:
+            data = self.buffer + data
+        self.buffer = data
 
     @property
     def waiting(self) -> int:
         """Count the bytes that were fed and not handed out."""
-        return len(self._buffer) - self._at
+        return len(self.buffer) - self._at
 
     @property
     def in_body(self) -> bool:
@@ -57,10 +61,19 @@ class RequestReader:
 
     def take(self) -> bytes:
         """Hand out all that waits, for another protocol that takes over."""
-        rest = self._buffer[self._at :]
-        self._buffer = b""
+        rest = self.buffer[self._at :]
+        self.buffer = b""
         self._at = 0
         return rest
+
+    def recall_head(self, data: bytes) -> Request | None:
+        """Read the next head out of bytes that came from the client, in place of `feed` and `read_head`.
+
+        Returns:
+            The request, where nothing else waits, and all of it is here, and its header lines are remembered from
+            another; or None, and nothing is changed.
+        """
+        return None if self.buffer or len(data) > self._longest else self._heads.recall(data)
 
     def read_head(self) -> Request | None:
         """Read the next head.
@@ -71,7 +84,7 @@ class RequestReader:
         Raises:
             BadRequest: the connection cannot be read on after it.
         """
-        buffer = self._buffer
+        buffer = self.buffer
         if not buffer:
             return None
         at = self._at
@@ -82,13 +95,13 @@ class RequestReader:
             self._skipped = True
         end = buffer.find(b"\r\n\r\n", at + max(self._scanned - 3, 0))
         size = (end + 4 if end >= 0 else len(buffer)) - at
-        if end < 0 or size > MAX_LINE or size > self._limits.max_head:
+        if end < 0 or size > self._longest:
             self._check_large_or_partial(buffer[at : at + size], end < 0)
             if end < 0:
                 return None
         if at == 0 and size == len(buffer):
             head = buffer
-            self._buffer = b""
+            self.buffer = b""
         else:
             head = buffer[at : at + size]
             self._advance(size)
@@ -104,7 +117,7 @@ class RequestReader:
     def _check_large_or_partial(self, text: bytes, partial: bool) -> None:
         """Refuse what is too long or has forbidden bytes, as early as it can be known."""
         largest = self._limits.max_head
-        longest = min(MAX_LINE, largest)
+        longest = self._longest
         if len(text) > longest and text.find(b"\r\n", 0, longest) < 0:
             raise find_control(text[: longest + 1]) or BadRequest(414, f"the request line is over {longest} bytes")
         if len(text) > largest:
@@ -125,23 +138,23 @@ class RequestReader:
             BadRequest: the connection cannot be read on after it.
         """
         if self._chunked is not None:
-            piece, at = self._chunked.decode(self._buffer, self._at, PIECE)
+            piece, at = self._chunked.decode(self.buffer, self._at, PIECE)
             self._advance(at - self._at)
             if self._chunked.done:
                 self._chunked = None
             return piece
         wanted = min(self._left, PIECE)
-        if self._at == 0 and len(self._buffer) <= wanted:
-            piece = self._buffer
-            self._buffer = b""
+        if self._at == 0 and len(self.buffer) <= wanted:
+            piece = self.buffer
+            self.buffer = b""
         else:
-            piece = self._buffer[self._at : self._at + wanted]
+            piece = self.buffer[self._at : self._at + wanted]
             self._advance(len(piece))
         self._left -= len(piece)
         return piece
 
     def _advance(self, size: int) -> None:
         self._at += size
-        if self._at == len(self._buffer):
-            self._buffer = b""
+        if self._at == len(self.buffer):
+            self.buffer = b""
             self._at = 0

@@ -95,15 +95,15 @@ class DateHeader:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._second = -1
+        self._second = -2
         self._line = b""
 
     def __call__(self) -> bytes:
         """Return the header line with its CRLF."""
-        second = int(self._clock())
-        if second != self._second:
-            self._second = second
-            self._line = f"date: {formatdate(second, usegmt=True)}\r\n".encode()
+        now = self._clock()
+        if not 0 <= now - self._second < 1:
+            self._second = int(now)
+            self._line = f"date: {formatdate(self._second, usegmt=True)}\r\n".encode()
         return self._line
 
     @property
@@ -165,8 +165,12 @@ class ResponseWriter:
         if not dated:
             lines.append(self._date())
         silent = self._silent or status in WITHOUT_CONTENT
+        whole = not (more or silent) and (length is None or length == len(content))  # as nearly all are
         chunked = False
-        length = self._length(status, length, content, more)
+        if whole:
+            length = len(content)
+        else:
+            length = self._length(status, length, content, more)
         if length is not None:
             lines.append(b"content-length: %d\r\n" % length)
         elif silent:
@@ -181,12 +185,14 @@ class ResponseWriter:
         elif not self._new:
             lines.append(b"connection: keep-alive\r\n")
         lines.append(b"\r\n")
-        head = b"".join(lines)
-        count = len(lines)
-        if head.count(b"\n") != count or head.count(b"\r") != count or b"\0" in head:
-            raise BadResponse("a header's value has a line break or a NUL")
         self.status = status
         self.keep_alive = keep_alive
+        if whole:
+            lines.append(content)
+            self.size = len(content)
+            self.ended = True
+            return b"".join(lines)
+        head = b"".join(lines)
         self._silent = silent
         self._left = length
         self._chunked = chunked
@@ -206,6 +212,8 @@ class ResponseWriter:
                 meaning = _names.get(name)
                 if meaning is None:
                     meaning = meaning_of(name)
+                if 10 in value or 13 in value or 0 in value:
+                    raise BadResponse("a header's value has a line break or a NUL")
                 if meaning == PLAIN:
                     lines.append(b"%b: %b\r\n" % (name, value))
                 elif meaning == LENGTH:

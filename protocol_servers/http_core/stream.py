@@ -129,7 +129,12 @@ class HttpStream(Timer):
     def dataReceived(self, data: bytes) -> None:
         """Take bytes from the client."""
         phase = self._phase
-        if phase is _UPGRADED:
+        if phase is _IDLE:
+            request = self._reader.recall_head(data)
+            if request is not None:  # as of nearly all but the first of a client
+                self._begin(request)
+                return
+        elif phase is _UPGRADED:
             self._upgraded.data_received(data)  # type: ignore[union-attr]
             return
         if phase is _CLOSING or phase is _GONE:
@@ -173,8 +178,11 @@ class HttpStream(Timer):
             self._advancing = due = pieces == PIECES
         if due:
             self._handler.call_soon(self._go_on)
-        if self._phase is not _UPGRADED:
-            self._read(not due and (self._reader.waiting <= READ_AHEAD or not self._held))
+        phase = self._phase
+        if phase is not _UPGRADED:
+            on = not due and (self._reader.waiting <= READ_AHEAD or not self._held)
+            if on is not self._reading:
+                self._read(on)
 
     def _go_on(self) -> None:
         """Advance in a new turn of the loop."""
@@ -189,7 +197,7 @@ class HttpStream(Timer):
             request = self._reader.read_head()
             if request is not None:
                 self._begin(request)
-                return True
+                return self._phase is not _ANSWER  # as nearly always: nothing is read before it is there
             if phase is _IDLE and self._reader.waiting:
                 self._phase = _HEAD
                 self._handler.timers.set(self, self._handler.limits.head_timeout)
@@ -337,7 +345,7 @@ class HttpStream(Timer):
 
     def _flush(self) -> None:
         """Go on after a response as soon as it is out: with the next request, or with the connection's end."""
-        if self._out.holding:
+        if self._out.spool is not None:
             self._phase = _FLUSH
             self._left_before = self._out.left
         elif self._closing:
@@ -346,7 +354,7 @@ class HttpStream(Timer):
         else:
             self._phase = _IDLE
         self._handler.timers.set(self, self._handler.limits.idle_timeout)
-        if self._reader.waiting:
+        if self._reader.buffer:
             self._advance()
 
     @property
@@ -356,7 +364,7 @@ class HttpStream(Timer):
 
     def when_taken(self, call: Callable[[], None]) -> None:
         """Call when the client has room for more; see `ResponseStream.when_taken`."""
-        if self._out.holding:
+        if self._out.spool is not None:
             self._waiter = call
         else:
             self._handler.call_soon(call)
@@ -464,5 +472,5 @@ class HttpStream(Timer):
     def _log(self, status: int) -> None:
         size = 0 if self._response is None else self._response.size
         request = self._request
-        client = self._client_name if request is None else request.client_name
+        client = self._client_name if request is None or self._proxies is None else request.client_name
         self._handler.answered(request, client, status, size, self._began)

@@ -357,7 +357,9 @@ def test_the_gone_are_remembered_within_bounds(
     inbox = MemoryLayer().open_inbox("x!", loop=loop, receive=lambda items: None)
     for n in range(10):
         inbox.gone(str(n))
-    assert list(inbox._gone) == ["7", "8", "9"]
+    remembered = inbox._gone | inbox._gone_before
+    assert remembered >= {"7", "8", "9"}
+    assert len(remembered) < 6
 
 
 # batches can be kept and run again

@@ -20,15 +20,20 @@ class Outcome(NamedTuple):
     held: int  # the most bytes that waited in the reader
 
 
-def read_pieces(pieces: Iterable[bytes], limits: HttpLimits) -> Outcome:
-    """Feed pieces and read whatever can be read after each."""
-    reader = RequestReader(limits, HeadParser(limits))
+def read_pieces(pieces: Iterable[bytes], limits: HttpLimits, heads: HeadParser | None = None) -> Outcome:
+    """Feed pieces and read whatever can be read after each; what the parser of heads remembers, as connections do."""
+    reader = RequestReader(limits, heads or HeadParser(limits))
     requests: list[Request] = []
     bodies: list[bytes] = []
     held = 0
     inside = False
     try:
         for piece in pieces:
+            recalled = None if inside else reader.recall_head(piece)
+            if recalled is not None:
+                requests.append(recalled)
+                bodies.append(b"")
+                continue
             reader.feed(piece)
             while True:
                 if inside:
@@ -51,13 +56,15 @@ def read_pieces(pieces: Iterable[bytes], limits: HttpLimits) -> Outcome:
 
 @pytest.fixture(scope="session")
 def read() -> Callable[..., Outcome]:
-    """Read bytes whole and one at a time; both must come to the same."""
+    """Read bytes whole, once more with what is remembered of that, and one at a time; all must come to the same."""
 
     def reading(data: bytes, **limits: Any) -> Outcome:
         settings = HttpLimits(**limits)
-        whole = read_pieces([data], settings)
+        heads = HeadParser(settings)
+        whole = read_pieces([data], settings, heads)
+        again = read_pieces([data], settings, heads)
         single = read_pieces([data[i : i + 1] for i in range(len(data))], settings)
-        assert whole[:-1] == single[:-1]
+        assert whole[:-1] == again[:-1] == single[:-1]
         return whole
 
     return reading
@@ -65,9 +72,13 @@ def read() -> Callable[..., Outcome]:
 
 @pytest.fixture(scope="session")
 def read_cut() -> Callable[..., Outcome]:
-    """Read bytes in given pieces."""
+    """Read bytes in given pieces; and once more with what is remembered of that, which must come to the same."""
 
     def reading(pieces: list[bytes], **limits: Any) -> Outcome:
-        return read_pieces(pieces, HttpLimits(**limits))
+        settings = HttpLimits(**limits)
+        heads = HeadParser(settings)
+        first = read_pieces(pieces, settings, heads)
+        assert first[:-1] == read_pieces(pieces, settings, heads)[:-1]
+        return first
 
     return reading

@@ -341,3 +341,73 @@ def test_a_parser_goes_on_after_faults_and_bodies_of_other_connections() -> None
     for other in (get(b"Content-Length: 3"), get(b"Transfer-Encoding: chunked"), get(b"Connection: close")):
         parser.parse(other)
         assert parser.parse(get(target=b"/good")).path == "/good"
+
+
+def test_header_lines_that_are_remembered_cost_one_look_and_mean_the_same() -> None:
+    parser = HeadParser(HttpLimits())
+    lines = (b"Accept: */*", b"Connection: keep-alive")
+    assert parser.recall(get(*lines)) is None
+    first = parser.parse(get(*lines))
+    again = parser.recall(get(*lines))
+    assert again == first
+    other = parser.recall(b"DELETE /x?y=%20 HTTP/1.1\r\n" + HOST + b"\r\n".join(lines) + b"\r\n\r\n")
+    assert other is not None
+    assert (other.method, other.path, other.query_string, other.target) == ("DELETE", "/x", b"y=%20", b"/x?y=%20")
+    assert other.headers == first.headers
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET /a%20b HTTP/1.1",
+        b"GET /a%zz HTTP/1.1",
+        b"GET * HTTP/1.1",
+        b"GET http://other/ HTTP/1.1",
+        b"GET  / HTTP/1.1",
+        b"GET / HTTP/1.0",
+        b"GET / HTTP/2.0",
+        b"GET /#f HTTP/1.1",
+        b"GET /\x7f HTTP/1.1",
+        b"GET /\xc3\xa9 HTTP/1.1",
+        b"CONNECT / HTTP/1.1",
+        b"PRI * HTTP/2.0",
+        b"get / HTTP/1.1",
+        b" GET / HTTP/1.1",
+        b"\r\nGET / HTTP/1.1",
+        b"GET / HTTP/1.1 ",
+        b"GET / HTTP/1.1\r\nX: y",
+        b"",
+    ],
+)
+def test_remembered_header_lines_do_not_help_a_request_line_that_has_to_be_looked_at(line: bytes) -> None:
+    parser = HeadParser(HttpLimits())
+    parser.parse(get())
+    assert parser.recall(get()) is not None
+    assert parser.recall(line + b"\r\n" + HOST + b"\r\n") is None
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (b"Content-Length: 0",),
+        (b"Content-Length: 3",),
+        (b"Transfer-Encoding: chunked",),
+        (b"Connection: close",),
+        (b"Expect: 100-continue",),
+        (b"Connection: Upgrade", b"Upgrade: websocket"),
+        (b"X: " + b"y" * 2048,),
+        tuple(b"X-%d: y" % number for number in range(40)),
+    ],
+)
+def test_header_lines_that_may_mean_another_thing_the_next_time_are_not_remembered(lines: tuple[bytes, ...]) -> None:
+    parser = HeadParser(HttpLimits())
+    parser.parse(get(*lines))
+    assert parser.recall(get(*lines)) is None
+
+
+def test_what_is_remembered_of_header_lines_is_bounded() -> None:
+    parser = HeadParser(HttpLimits())
+    for number in range(3000):
+        parser.parse(get(b"X: %d" % number))
+        assert parser.recall(get(b"X: %d" % number)) is not None
+    assert len(parser._known) <= 256
