@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -312,9 +312,9 @@ class Site:
             by: Only what these processes took.
         """
         found: Counter[str] = Counter()
-        for path in self.folder.glob("taken.*"):
-            if by is None or int(path.suffix[1:]) in by:
-                found.update(path.read_text(encoding="utf-8").splitlines())
+        for pid, lines in noted(self.folder):
+            if by is None or pid in by:
+                found.update(lines)
         return found
 
     async def holds(self, name: str) -> None:
@@ -347,6 +347,16 @@ class Site:
     def printed(self) -> str:
         """Return what all commands printed, for the message of a failure."""
         return "\n".join(f"--- {number}\n{each.printed}" for number, each in enumerate(self._programs))
+
+
+def noted(folder: Path) -> Iterator[tuple[int, list[str]]]:
+    """Return what consumers noted down so far: a process id, and its lines.
+
+    What is read while it is written may end in the middle of a line, which is then left out; and so is the one that a
+    process was killed in.
+    """
+    for path in folder.glob("taken.*"):
+        yield int(path.suffix[1:]), path.read_text(encoding="utf-8").split("\n")[:-1]
 
 
 async def until(condition: Callable[[], object], what: str, wait: float = WAIT) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from trunkline.layer import Layer, LayerUnavailable, open_layer
 
-from .site import WAIT, Program, Redis
+from .site import WAIT, Program, Redis, noted
 
 VISIBILITY = 1.5  # seconds; what a killed worker had is delivered again after that
 MESSAGES = 10_000
@@ -38,8 +38,13 @@ notes = os.open(f"{os.environ['NOTES']}/taken.{os.getpid()}", os.O_WRONLY | os.O
 def work(message):
     delivery = message.delivery
     os.write(notes, f"{message['n']} {delivery.id} {delivery.tries}\\n".encode())
-    if message["holds"] and delivery.tries == 1:
-        time.sleep(600)
+    if message["holds"]:
+        try:
+            os.symlink(str(os.getpid()), f"{os.environ['NOTES']}/holds.{message['n']}")
+        except FileExistsError:
+            pass  # who held it was killed
+        else:
+            time.sleep(600)
     time.sleep(0.0003)
 
 
@@ -114,9 +119,9 @@ class Workers:
 
     def kill_holder(self, n: int) -> None:
         """Kill who has begun with a message and holds it, and start another worker."""
-        until(lambda: n in self.taken(), f"a worker holds {n}")
-        [pid] = [pid for pid, taken in self._by_process() if n in taken]
-        [program] = [program for program in self._programs if program.pid == pid]
+        holds = self._folder / f"holds.{n}"
+        until(holds.is_symlink, f"a worker holds {n}")
+        [program] = [program for program in self._programs if program.pid == int(holds.readlink().name)]
         self._programs.remove(program)
         program.signal(signal.SIGKILL)
         program.close()
@@ -128,18 +133,11 @@ class Workers:
 
     def taken(self) -> Deliveries:
         found: Deliveries = defaultdict(list)
-        for _, taken in self._by_process():
-            for n, each in taken.items():
-                found[n] += each
-        return found
-
-    def _by_process(self) -> Iterator[tuple[int, Deliveries]]:
-        for path in self._folder.glob("taken.*"):
-            taken: Deliveries = defaultdict(list)
-            for line in path.read_text(encoding="ascii").splitlines():
+        for _, lines in noted(self._folder):
+            for line in lines:
                 n, id, tries = line.split()
-                taken[int(n)].append((id, int(tries)))
-            yield int(path.suffix[1:]), taken
+                found[int(n)].append((id, int(tries)))
+        return found
 
 
 def send(url: str, numbers: Iterable[int], holds: bool, told: Counter[str]) -> None:
@@ -183,6 +181,7 @@ def test_killed_again_and_again_nothing_is_lost(
             place.crash()
             workers.kill_holder(count + number)
             sender.join(WAIT)
+            assert not sender.is_alive(), "it is sent in vain"
         until(lambda: _pending(layer) == 0, "everything is acknowledged")
         taken, letters = workers.taken(), layer.dead_letters()
     finally:

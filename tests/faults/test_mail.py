@@ -22,7 +22,7 @@ from trunkline.layer import LayerUnavailable
 
 from .clients import Sender
 from .counts import Counts
-from .site import WAIT, Program, Site, ended, lasting_port, until
+from .site import WAIT, Program, Site, ended, lasting_port, noted, until
 
 SENDERS = 20
 MAILS = 250  # for each way of accepting; twenty times as many in a campaign
@@ -45,12 +45,15 @@ stream_timeout = 3
 """
 
 ROUTING = f'''
-"""Notes down which mails it begins with and which it is done with; reads large ones to their end."""
+"""Notes down which mails it begins with and what they come to; reads large ones to their end.
+
+A large one breaks off where the layer or the server that sends it is killed.
+"""
 
 import os
 import time
 
-from trunkline import route
+from trunkline import LayerUnavailable, StreamClosed, StreamTimeout, route
 
 notes = os.open(f"{{os.environ['NOTES']}}/taken.{{os.getpid()}}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
@@ -62,8 +65,13 @@ def note(what, message):
 def mail(message):
     note("begun", message)
     if message["subject"].endswith("large"):
-        with message.stream(message["content"]) as stream:
-            assert len(stream.read()) == message["content"]["size"] >= {len(LARGE)}
+        try:
+            with message.stream(message["content"]) as stream:
+                read = stream.read()
+        except (LayerUnavailable, StreamClosed, StreamTimeout):
+            note("broken", message)
+            raise
+        assert len(read) == message["content"]["size"] >= {len(LARGE)}
     else:
         time.sleep(0.002)
     note("done", message)
@@ -147,7 +155,7 @@ class Told(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """A consumer that began with a mail, or was done with it."""
+    """A consumer that began with a mail, or came to an end with it."""
 
     at: float
     worker: int
@@ -207,15 +215,19 @@ class Senders:
                 await asyncio.sleep(0.1)
 
 
-def consumed(folder: Path, what: str) -> dict[str, list[Taken]]:
-    """Return when who was "begun" or "done" with each mail, in order."""
-    found: dict[str, list[Taken]] = defaultdict(list)
-    for path in folder.glob("taken.*"):
-        for line in path.read_text(encoding="ascii").splitlines():
+def consumed(folder: Path) -> dict[str, dict[str, list[Taken]]]:
+    """Return when who was "begun", "done" or "broken" off with each mail, in order."""
+    found: dict[str, dict[str, list[Taken]]] = {kind: defaultdict(list) for kind in ("begun", "done", "broken")}
+    for pid, lines in noted(folder):
+        for line in lines:
             kind, subject, at = line.split()
-            if kind == what:
-                found[subject].append(Taken(float(at), int(path.suffix[1:])))
-    return {subject: sorted(taken) for subject, taken in found.items()}
+            found[kind][subject].append(Taken(float(at), pid))
+    return {kind: {subject: sorted(taken) for subject, taken in each.items()} for kind, each in found.items()}
+
+
+def by_worker(taken: dict[str, list[Taken]]) -> Counter[int]:
+    """Return how often each worker did it."""
+    return Counter(each.worker for some in taken.values() for each in some)
 
 
 def pending(site: Site) -> int:
@@ -263,7 +275,7 @@ def test_no_mail_is_lost(
 
 def judge(counts: Counts, post: Post, senders: Senders, folder: Path) -> None:
     """Hold what senders were told against what was consumed."""
-    begun, done, told = consumed(folder, "begun"), consumed(folder, "done"), senders.told
+    (begun, done, broken), told = consumed(folder).values(), senders.told
     for what in KILLED:
         counts.note(f"{what} kills", post.killed[what])
     counts.note("mails", len(told))
@@ -276,13 +288,17 @@ def judge(counts: Counts, post: Post, senders: Senders, folder: Path) -> None:
     for line, number in Counter(line.replace(",", "") or "cut" for line in others).items():
         counts.note(f"answers {line!r}", number)
     counts.none("told anything but 250, 4xx or a cut", [line for line in others if line and line[:1] != "4"])
-    runs, ends = (sum(map(len, taken.values())) for taken in (begun, done))
-    counts.limit("consumers killed at work", runs - ends, 0, len(post.dead))
-    again = [taken[:-1] for taken in done.values() if len(taken) > 1]
-    by_worker = Counter(each.worker for taken in again for each in taken)
+    counts.note("large ones that broke off", by_worker(broken).total())
+    without = by_worker(begun)
+    without.subtract(by_worker(done) + by_worker(broken))
+    counts.limit("consumers killed at work", without.total(), 0, len(post.dead))
+    counts.none("consumers without an end though their worker lived", (+without).keys() - post.dead)
+    counts.none("workers with more consumers without an end than one", [n for n in without.values() if n > 1])
+    again = {subject: taken[:-1] for subject, taken in done.items() if len(taken) > 1}
     counts.limit("consumed again since their worker was killed just after its end", len(again), 0, len(post.dead))
-    counts.none("consumed again though their worker lived", by_worker.keys() - post.dead)
-    counts.none("workers of whose mails more were consumed again than one", [n for n in by_worker.values() if n > 1])
+    counts.none("consumed again though their worker lived", by_worker(again).keys() - post.dead)
+    most = by_worker(again).values()
+    counts.none("workers of whose mails more were consumed again than one", [n for n in most if n > 1])
     # In a durable channel the 250 comes before the consumer.
     late = [subject for subject, taken in begun.items() if taken[-1].at > told[subject].at[0]]
     counts.none("consumed again after their 250", [] if post.queued else late)
