@@ -22,7 +22,7 @@ try:
 except ImportError:  # the library's own choice where its C part is missing
     from websockets.utils import apply_mask
 
-_TEXT, _BINARY, _CONTINUATION = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
+_TEXT, _BINARY, _CONTINUATION, _CLOSE = Opcode.TEXT, Opcode.BINARY, Opcode.CONT, Opcode.CLOSE
 _FINAL_TEXT, _FINAL_BINARY = 0x80 | _TEXT, 0x80 | _BINARY
 _MASKED = 0x80
 _decoder = codecs.getincrementaldecoder("utf-8")
@@ -73,8 +73,13 @@ class MessageProtocol(ServerProtocol):
 
     def recv_frame(self, frame: Frame) -> None:
         """Take a frame from the library's parser; text that is not UTF-8 makes it fail with 1007 (RFC 6455, 8.1)."""
-        super().recv_frame(frame)
         opcode = frame.opcode
+        if opcode is _CLOSE and self._fragments is not None:
+            # A Close may come within a message (RFC 6455, 5.4 and 5.5.1), which never ends then. The library takes that
+            # for an error, so it is told of an end first.
+            self._fragments = self._look = None
+            super().recv_frame(Frame(_CONTINUATION, b""))
+        super().recv_frame(frame)
         payload: Any = frame.data
         if opcode is _TEXT or opcode is _BINARY:
             is_text = opcode is _TEXT

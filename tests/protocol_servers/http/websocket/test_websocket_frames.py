@@ -367,12 +367,29 @@ def test_a_failure_is_told_as_1006(bench: Any) -> None:
     assert gone["code"] == 1006
 
 
-def test_a_close_in_the_middle_of_a_message(bench: Any) -> None:
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+@pytest.mark.parametrize("ours_first", [False, True])
+def test_a_close_in_the_middle_of_a_message(bench: Any, opcode: int, ours_first: bool, step: int | None) -> None:
+    """It is no failure, though the message never ends, be it within a character (RFC 6455, 5.4 and 5.5.1)."""
     client = bench.open()
-    client.feed(client_frame(TEXT, b"x", fin=False) + client_close(1000))
+    client.feed(client_frame(opcode, b"x\xe2", fin=False) + client_frame(CONTINUATION, b"\x82", fin=False), step)
+    if ours_first:
+        client.reply({"close": 4000})
+        assert client.code() == 4000
+    client.feed(client_close(4000, b"done") + client_frame(CONTINUATION, b"\xac"), step)
+    assert client.frames() == ([] if ours_first else [(CLOSE, struct.pack("!H", 4000) + b"done")])
+    assert client.closed
+    (gone,) = bench.take()
+    assert gone.channel == "websocket.disconnect"
+    assert gone.message["code"] == 4000
+    assert bench.stats["websocket_failed"] == bench.stats["websocket_late_messages"] == 0
+
+
+def test_a_wrong_close_in_the_middle_of_a_message(bench: Any) -> None:
+    client = bench.open()
+    client.feed(client_frame(TEXT, b"x", fin=False) + client_frame(CLOSE, b"x"))
     assert client.code() == 1002
-    (gone,) = client.sent("websocket.disconnect")
-    assert gone["code"] == 1000
+    assert bench.stats["websocket_failed"] == 1
 
 
 def test_nothing_after_text_that_is_not_utf8_is_read(bench: Any) -> None:
