@@ -48,7 +48,8 @@ FRAMES = 64  # that are read in one turn of the loop; then other connections com
 KEEP_ALIVE = 30.0  # seconds that a client with open streams may be silent before it is asked for a sign of life
 PATIENCE = 20.0  # seconds for that sign
 LAST_CALL = 1.0  # seconds for the round trip between the two GOAWAYs
-LINGER = 2.0  # seconds that a client gets to read why its connection ends
+LINGER = 1.0  # seconds that a client must be silent before a connection that has ended is closed
+MOST_LINGER = 5.0  # seconds after which it is closed anyhow
 
 
 class _Phase(enum.Enum):
@@ -84,6 +85,7 @@ class Http2Connection(Turns):
     __slots__ = (
         "_client",
         "_client_is_leaving",
+        "_ended_at",
         "_factory",
         "_flows",
         "_head_since",
@@ -123,6 +125,7 @@ class Http2Connection(Turns):
         self._stalled = False  # what was read waits for the next turn
         self._left_before = 0
         self._client_is_leaving = False
+        self._ended_at = 0.0
         self._heard = self.handler.clock()
         self._head_since: float | None = self._heard
         self._passed = 0  # what of the engine's when the head began
@@ -148,9 +151,9 @@ class Http2Connection(Turns):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the client."""
+        self._heard = self.handler.clock()
         if self._phase in _ENDED:
             return
-        self._heard = self.handler.clock()
         self.engine.feed(data)
         if not self._stalled:
             self._advance()
@@ -362,7 +365,7 @@ class Http2Connection(Turns):
         if fault.code == ErrorCodes.ENHANCE_YOUR_CALM:
             stats["http2_floods"] += 1
         self.engine.go_away(self.engine.last_stream, fault.code, fault.reason)
-        self._close(linger=True)
+        self._close()
 
     def _leave(self) -> None:
         """Say that no further stream should come."""
@@ -386,18 +389,26 @@ class Http2Connection(Turns):
         if not self._flows and self._phase not in _ENDED:
             self._close()
 
-    def _close(self, *, linger: bool = False) -> None:
-        """Close when everything is out; lingering, not before the client could read why."""
+    def _close(self) -> None:
+        """End our side; close when the client has ended its own, or says nothing any more.
+
+        What comes until then is dropped. Closed with a frame unread, and a window update is always on its way, the
+        socket would be reset, and what the client has not read of our last words be lost.
+        """
         self._phase = _CLOSING
+        self._ended_at = self._heard = self.handler.clock()
         self._lose_streams()
         self._write()
         self._transport.unregisterProducer()
-        if linger:
-            self._transport.resumeProducing()  # what comes is dropped, lest a reset overtakes our last word
-            self._transport.loseWriteConnection()
-            self.handler.timers.set(self, LINGER)
+        self._transport.resumeProducing()
+        self._transport.loseWriteConnection()
+        self.handler.timers.set(self, LINGER)
+
+    def _close_if_silent(self) -> None:
+        left = min(self._heard + LINGER, self._ended_at + MOST_LINGER) - self.handler.clock()
+        if left > 0:
+            self.handler.timers.set(self, left)
         else:
-            self.handler.timers.clear(self)
             self._transport.loseConnection()
 
     def _lose_streams(self) -> None:
@@ -441,7 +452,7 @@ class Http2Connection(Turns):
         """Act on the connection's deadline."""
         phase = self._phase
         if phase is _CLOSING:
-            self._transport.loseConnection()
+            self._close_if_silent()
         elif self._paused:
             left, before = self._transport.buffered, self._left_before
             self._left_before = left

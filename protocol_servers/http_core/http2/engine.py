@@ -294,7 +294,7 @@ class Engine:
                 if not low <= value <= high:
                     raise ConnectionFault(code, f"setting {name} may not be {value}")
             if name == SettingCodes.HEADER_TABLE_SIZE:
-                settings[name] = min(value, HEADER_TABLE)
+                self._h2.encoder.header_table_size = min(value, HEADER_TABLE)
             elif name == SettingCodes.INITIAL_WINDOW_SIZE:
                 settings[name] = value
         return self._feed(SettingsFrame(0, settings=settings).serialize(), 0)

@@ -49,6 +49,19 @@ class ShortEncoder(Encoder):
         super().__init__()
         self._known: dict[Any, bytes] = {}
 
+    @property
+    def header_table_size(self) -> int:
+        """Bytes of the table; a change is told to the client with the next list (RFC 7541 section 4.2)."""
+        return self.header_table.maxsize
+
+    @header_table_size.setter
+    def header_table_size(self, size: int) -> None:
+        if size == self.header_table.maxsize:
+            return  # `hpack` would forget the change before, and the tables would differ from then on
+        self.header_table.maxsize = size
+        lowest = min([size, *self.table_size_changes])
+        self.table_size_changes = [lowest, size] if lowest < size else [size]
+
     def encode(self, headers: Fields, huffman: bool = True) -> bytes:
         """Encode a list of (name, value) in bytes, as `hpack.Encoder.encode` does."""
         known = self._known

@@ -231,6 +231,7 @@ def test_a_browser_speaks_both_over_one_connection(house: Housing, peer: Any, wi
                 socket.onopen = () => socket.send("hello ".repeat(500));
                 socket.onmessage = event => { socket.close(); done(event.data.length); };
                 socket.onerror = () => failed("no socket");
+                setTimeout(() => failed("no message"), 60000);
             })"""
         )
         browser.close()

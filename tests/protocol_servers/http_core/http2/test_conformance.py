@@ -595,7 +595,31 @@ def test_a_client_that_is_going_away_is_still_answered(peer: Any) -> None:
     peer.ask(peer.headers(1, POST, end=False), frame(GOAWAY, 0, bytes(8)))
     frames = peer.ask(data(1, b"test", end=True))
     assert result(frames) == ANSWERED
-    assert peer.transport.disconnecting
+    assert peer.transport.half_closed
+
+
+@pytest.mark.parametrize("code", [NO_ERROR, 0xFF])
+def test_a_client_that_went_away_may_send_on(peer: Any, code: int) -> None:
+    assert peer.ask(frame(GOAWAY, 0, bytes(4) + code.to_bytes(4, "big"))) == []
+    assert peer.transport.half_closed
+    assert not peer.transport.disconnecting  # closed now, with the PING unread, the socket would be reset
+    assert peer.ask(ping) == []
+
+
+def test_the_tables_stay_in_step_when_the_client_sets_a_size_twice(peer: Any) -> None:
+    peer.ask(settings((1, 0)), peer.headers(1))
+    peer.ask(settings((1, 100)), settings((1, 100)))
+    for number in (3, 5, 7):
+        (head,) = [got for got in peer.ask(peer.headers(number)) if got.kind == HEADERS]
+        assert (b":status", b"200") in head.fields
+        assert b"date" in [name for name, _ in head.fields]
+
+
+def test_a_table_that_the_client_empties_begins_anew(peer: Any) -> None:
+    peer.ask(peer.headers(1))
+    peer.ask(settings((1, 0), (1, 4096)))
+    (head,) = [got for got in peer.ask(peer.headers(3)) if got.kind == HEADERS]
+    assert head.payload.startswith(b"\x20\x3f\xe1\x1f")  # the smallest size there was, and the last
 
 
 def test_settings_are_acknowledged_at_once(peer: Any) -> None:

@@ -337,7 +337,29 @@ def test_an_idle_connection_is_closed_in_two_steps(peer_with: Any) -> None:
     assert content(peer.ask(peer.headers(3)), 3) == b"hello"  # it was on its way
     (last,) = peer.ask(frame(PING, 0, asked.payload, 1))
     assert (last.last_stream, last.code) == (3, NO_ERROR)
+    assert peer.transport.half_closed
+    peer.advance(connection_module.LINGER + 0.1)
     assert peer.transport.disconnecting
+
+
+def test_a_client_that_still_sends_is_not_closed_before_it_has_read(peer: Any) -> None:
+    peer.handler.answer = bytes(60_000)
+    frames = peer.ask(peer.headers(1), frame(GOAWAY, 0, bytes(8)))
+    assert len(content(frames)) == 60_000
+    assert peer.transport.half_closed
+    passed = 0.0
+    while not peer.transport.disconnecting and passed < 60:
+        assert peer.transport.reading
+        assert peer.ask(window_update(0, 100)) == []  # as it takes the answer, on the other side of a slow line
+        peer.advance(connection_module.LINGER / 2)
+        passed += connection_module.LINGER / 2
+    assert connection_module.MOST_LINGER <= passed <= connection_module.MOST_LINGER + 1
+
+
+def test_a_client_that_has_read_its_end_is_gone_at_once(peer: Any) -> None:
+    peer.ask(frame(GOAWAY, 0, bytes(8)))
+    peer.lose()
+    assert not peer.factory.connections
 
 
 def test_a_silent_client_is_asked_for_a_sign_of_life(peer: Any) -> None:
@@ -525,7 +547,7 @@ def test_draining_finishes_what_is_at_hand_and_takes_no_more(peer: Any) -> None:
         each.stream.start(200, (), b"done")
     frames = peer.take()
     assert [content(frames, number) for number in (1, 3)] == [b"done", b"done"]
-    assert peer.transport.disconnecting
+    assert peer.transport.half_closed
     assert not run()
     peer.lose()
     assert run()
@@ -536,7 +558,7 @@ def test_draining_waits_for_no_round_trip_for_long(peer: Any) -> None:
     _run, loop, draining = drain(peer)
     peer.advance(connection_module.LAST_CALL + 0.1)
     assert [got.last_stream for got in peer.take() if got.kind == GOAWAY] == [2**31 - 1, 0]
-    assert peer.transport.disconnecting
+    assert peer.transport.half_closed
     peer.lose()
     loop.run_until_complete(draining)
     loop.close()
