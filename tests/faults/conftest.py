@@ -31,3 +31,4 @@ def make_site(peer: Callable[[str], str], tmp_path: Path) -> Iterator[Callable[.
     yield make
     for site in made:
         site.close()
+        print(site.printed())  # pytest shows it where the test failed

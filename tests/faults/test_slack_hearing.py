@@ -15,7 +15,7 @@ import pytest
 from trunkline.protocol_servers.testing.slack import SlackService, SlackWorkspace
 
 from .counts import Counts
-from .site import WAIT, Program, Redis
+from .site import WAIT, Program, Redis, noted
 
 EVENTS = 250
 MOST_EVENTS = 1000
@@ -108,10 +108,10 @@ class Place:
 
     def _noted(self, kind: str) -> Deliveries:
         found: Deliveries = defaultdict(list)
-        for path in sorted(self._folder.glob("taken.*")):
-            for line in path.read_text("utf-8").splitlines():
-                noted, text, id, tries = line.split()
-                if noted == kind:
+        for _, lines in noted(self._folder):
+            for line in lines:
+                what, text, id, tries = line.split()
+                if what == kind:
                     found[text].append((id, int(tries)))
         return found
 
