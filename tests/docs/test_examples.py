@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from trunkline.layer import MemoryLayer
+from trunkline.layer import MemoryLayer, open_layer
 from trunkline.operations.tables import table
+from trunkline.protocol_servers.http import HttpSettings
 from trunkline.protocol_servers.smtp import SmtpSettings
 from trunkline.workers import Worker
 from trunkline.workers.testing import Client
@@ -37,6 +38,11 @@ def namespace_of(page: Path) -> dict[str, Any]:
     for number, block in enumerate(blocks(page), 1):
         exec(compile(block, f"{page.name} block {number}", "exec"), namespace)  # noqa: S102
     return namespace
+
+
+def tables_of(page: Path) -> dict[str, Any]:
+    blocks = re.findall(r"^```toml\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return tomllib.loads("\n".join(blocks))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: str(page.relative_to(ROOT)))
@@ -100,6 +106,17 @@ def test_websocket_page_does_what_it_says() -> None:
     assert guests[1].receive() == "somebody spoke"
 
 
+def test_websocket_page_shows_a_layer_that_takes_the_largest_message() -> None:
+    tables = tables_of(ROOT / "docs/how-to/websocket.md")
+    largest = "x" * table(HttpSettings, tables["http"], "[http]", {}).ws_max
+    layer = open_layer(tables["layer"])
+    layer.send("websocket.receive", {"reply_channel": "http.reply.0!0", "path": "/chat", "order": 1, "text": largest})
+    _, message = layer.receive(["websocket.receive"])
+    assert message is not None
+    assert message["text"] == largest
+    layer.close()
+
+
 def test_slack_page_does_what_it_says() -> None:
     """The bot answers whoever addresses it."""
     client = Client(namespace_of(ROOT / "docs/how-to/slack.md")["routing"])
@@ -117,8 +134,7 @@ def test_mail_authentication_page_does_what_it_says() -> None:
 
 
 def test_webhooks_page_shows_settings_that_are_taken() -> None:
-    page = (ROOT / "docs/how-to/mail-webhooks.md").read_text("utf-8")
-    tables = tomllib.loads("\n".join(re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)))
+    tables = tables_of(ROOT / "docs/how-to/mail-webhooks.md")
     environ = {
         each["secret"]["env"]: "user:password" for each in tables["smtp"]["webhooks"].values() if "secret" in each
     }

@@ -246,6 +246,17 @@ def test_9_and_10_large_messages_in_pieces(bench: Any, opcode: int, piece: int) 
     ]
 
 
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+@pytest.mark.parametrize("piece", [16_777_216, 65_536])
+def test_9_and_10_the_largest_message(bench_with: BenchWith, opcode: int, piece: int) -> None:
+    """A client that takes what it is sent may be sent more than `write_limit` at once."""
+    bench = bench_with(ws_max=16_777_216)
+    payload = b"BAsd7&jh" * 2_097_152
+    parts = [payload[at : at + piece] for at in range(0, len(payload), piece)]
+    client = bench.open()
+    assert echoed(bench, client, pieces(*parts, opcode=opcode), 262_144) == [(opcode, payload)]
+
+
 # 12 and 13: compression, whatever was agreed on
 OFFERS = {
     "13.1": b"permessage-deflate",
