@@ -30,6 +30,7 @@ WAIT = 60  # seconds until a test that hangs is called failed
 TOKEN = "correct horse"
 
 ROUTING = """
+import os
 import time
 
 from trunkline import Channel, route
@@ -44,7 +45,8 @@ def fail(message):
 
 
 def slow(message):
-    time.sleep(3)
+    while not os.path.exists("go"):
+        time.sleep(0.05)
     message.reply("late")
 
 
@@ -254,6 +256,8 @@ def test_draining_is_not_ready(start: Start, place: Path) -> None:
         program.until("stopping")
         assert ask(port, "/readyz")[1].startswith("not ready\nstopping\n")
         assert ask(port, "/healthz")[0] == 200
+        (place / "go").touch()
+        assert waiting.recv(64).startswith(b"HTTP/1.1 200 ")
     assert program.ended() == 0
 
 
