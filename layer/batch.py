@@ -81,7 +81,10 @@ class Batch:
         Args:
             trusted: The message is known to be one that may travel, so that nobody looks at it once more.
         """
-        call = self._checked.put(channel, message, expiry, delay, key, once, window, trusted=trusted, blobs=blobs)
+        if trusted and once is None and not (delay or blobs or key is not None):
+            call = self._checked.put_plain(channel, message, expiry)
+        else:
+            call = self._checked.put(channel, message, expiry, delay, key, once, window, trusted=trusted, blobs=blobs)
         self.calls.append((call, True))
 
     def send_group(self, group: str, message: dict[str, Any], exclude: str | Iterable[str] | None = None) -> None:

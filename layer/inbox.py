@@ -13,6 +13,7 @@ from .calls import Call
 from .errors import MessageTooLarge
 from .membership import Membership, Snapshot
 from .store.element import Element
+from .store.listeners import Heard
 
 if TYPE_CHECKING:
     from .base import Layer
@@ -50,17 +51,16 @@ class Callbacks(NamedTuple):
 class Inbox(ABC):
     """An open inbox. All its methods are called, and all its callbacks run, on its loop's thread.
 
-    An engine writes `_transmit` and `_shut`, sets `listening`, and hands what it takes to `_arrived`.
+    An engine writes `_transmit` and `_shut`, sets `heard`, and hands what it takes to `_arrived`.
 
     Attributes:
         name: The inbox, ending in `!`.
-        listening: Returns the channels that anybody announced within the last 60 s → whether in order. Costs no round
-            trip.
+        heard: The channels that anybody announced within the last 60 s.
         stats: Named counters: `in_doubt`, sends of which nobody knows whether they arrived, `outages`, and others of
             the engine's own.
     """
 
-    listening: Callable[[], Mapping[str, bool]]
+    heard: Heard
 
     def __init__(self, layer: "Layer", name: str, loop: AbstractEventLoop, callbacks: Callbacks, lasting: bool) -> None:
         self.name = name
@@ -89,6 +89,10 @@ class Inbox(ABC):
         """Stop reading and give the lease back."""
 
     # what a server calls
+
+    def listening(self) -> Mapping[str, bool]:
+        """Return the channels that anybody announced within the last 60 s → whether in order. Costs no round trip."""
+        return self.heard.listening()
 
     def send(
         self,
@@ -185,7 +189,8 @@ class Inbox(ABC):
         back. A group message for a name the server does not know means that such an add came too late: call this
         again.
         """
-        self._undo(name)
+        if name in self._membership.groups_of:  # as nearly none is: this is called for every request
+            self._undo(name)
         if not self._lasting:
             gone = self._gone
             gone.add(name)

@@ -73,7 +73,7 @@ class Limits:
             # The many local parts of a known inbox
             inbox, mark, local = channel.partition("!")
             known = self._known.get(inbox + mark)
-            if known is not None and len(channel) <= names.MAX_NAME and names.is_local(local):
+            if known is not None and len(channel) <= names.MAX_NAME and names.match_local(local):
                 return known, local
         queue, local = names.split(channel)
         known = self._known.get(queue)

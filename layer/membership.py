@@ -30,13 +30,16 @@ class Membership:
 
     It follows the notes that stand in the inbox' queue, from the beginning or from a snapshot. Not safe from several
     threads.
+
+    Attributes:
+        groups_of: Local part → its groups, of those that are in any.
     """
 
     def __init__(self) -> None:
         self._groups: dict[str, dict[str, int]] = {}
         # Of members that were added again before they were loaded: since when they are members.
         self._since: dict[tuple[str, str], int] = {}
-        self._of: dict[str, set[str]] = {}
+        self.groups_of: dict[str, set[str]] = {}
         self._infos: dict[tuple[str, str], Any] = {}  # packed, of those members that have one
         self._upto = 0  # notes up to this sequence number are contained in what was loaded
         self._newest = 0  # no member was added later than this
@@ -45,7 +48,7 @@ class Membership:
         """Begin again from the members the store has; notes that it already contains will be ignored."""
         self._groups.clear()
         self._since.clear()
-        self._of.clear()
+        self.groups_of.clear()
         self._infos.clear()
         self._upto, members = snapshot
         self._newest = self._upto
@@ -63,17 +66,15 @@ class Membership:
 
     def sizes(self) -> tuple[int, int]:
         """Return how many groups there are, and how many members of any."""
-        return len(self._groups), len(self._of)
+        return len(self._groups), len(self.groups_of)
 
     def known(self, locals_: Iterable[str]) -> list[str]:
         """Return those of these local parts that are in any group."""
-        return list(self._of.keys() & locals_)
+        return list(self.groups_of.keys() & locals_)
 
     def remove(self, local: str) -> list[tuple[str, int]]:
         """Take a local part out of all its groups; return each group with the sequence number it was added under."""
-        if local not in self._of:  # as nearly always: it is asked of every connection that ends
-            return []
-        left = [(group, self._groups[group][local]) for group in self._of[local]]
+        left = [(group, self._groups[group][local]) for group in self.groups_of.get(local, ())]
         for group, _ in left:
             self.discard(group, local)
         return left
@@ -88,10 +89,10 @@ class Membership:
         self._since.pop((group, local), None)
         if not members:
             del self._groups[group]
-        groups = self._of[local]
+        groups = self.groups_of[local]
         groups.discard(group)
         if not groups:
-            del self._of[local]
+            del self.groups_of[local]
         return sequence
 
     def apply(self, elements: Iterable[Element], reload: Callable[[], Snapshot]) -> Taken:
@@ -158,7 +159,7 @@ class Membership:
 
     def _add(self, group: str, local: str, sequence: int, info: Any) -> None:
         self._groups.setdefault(group, {})[local] = sequence
-        self._of.setdefault(local, set()).add(group)
+        self.groups_of.setdefault(local, set()).add(group)
         if info is None:
             self._infos.pop((group, local), None)
         else:

@@ -236,7 +236,7 @@ class _MemoryInbox(Inbox):
         super().__init__(layer, name, loop, callbacks, lasting)
         self._hub = hub
         self._forget = layer._inboxes.discard
-        self.listening = hub.store.listeners.listening
+        self.heard = hub.store.listeners.known
         self._holder = secrets.token_hex(8)
         self._timer: TimerHandle | None = None
         self._membership.load(layer._call(self._checked.lease(name, self._holder, _FOREVER, lasting)))

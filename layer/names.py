@@ -15,7 +15,9 @@ MAX_NAME = 99
 
 _CHANNEL = re.compile(r"([A-Za-z0-9._-]+)(?:([?!])([A-Za-z0-9._-]*))?")
 _GROUP = re.compile(r"[A-Za-z0-9._-]+")
-_LOCAL = re.compile(r"[A-Za-z0-9._-]*")
+match_local = re.compile(r"[A-Za-z0-9._-]*").fullmatch
+"""Match what can stand after an inbox' `!`."""
+
 _UNIQUE = 20
 _RULE = "letters, digits and '.', '_', '-', with at most one '?' or '!' after the first character, under 100 characters"
 
@@ -39,11 +41,6 @@ def split(channel: Any) -> tuple[str, str]:
     if kind == "?" and not local:
         raise TypeError(f"{channel!r} is only the beginning of a single-reader name; make one with new_channel()")
     return channel, ""
-
-
-def is_local(text: str) -> bool:
-    """Tell whether a text can stand after an inbox' `!`."""
-    return _LOCAL.fullmatch(text) is not None
 
 
 def check_receivable(channel: Any) -> None:

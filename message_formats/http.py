@@ -76,7 +76,7 @@ def compose(
         TypeError: an argument of another type.
         ValueError: a dict that JSON cannot hold, text that is not Unicode.
     """
-    if not isinstance(status, int) or isinstance(status, bool):
+    if type(status) is not int and (not isinstance(status, int) or isinstance(status, bool)):
         raise TypeError(f"status: allowed is an int, not {type(status).__name__}")
     pairs = [] if headers == () else _header_pairs(headers)
     body, content_type = _body_of(content)
@@ -86,9 +86,9 @@ def compose(
     if not isinstance(body, bytes):
         return Composed(message["reply_channel"], _streamed(head, body), stream=True)
     if len(body) <= CHUNK:  # as most are
+        head["content"] = body
         # Without headers of the consumer's own only its status can be wrong, and nearly all replies are of this kind.
-        fits = headers == () and 200 <= status <= 599
-        return Composed(message["reply_channel"], [{**head, "content": body}], fits=fits)
+        return Composed(message["reply_channel"], [head], False, headers == () and 200 <= status <= 599)
     if len(body) > _HELD_AT_ONCE:
         return Composed(message["reply_channel"], _cut(head, body), stream=True)
     return Composed(message["reply_channel"], list(_cut(head, body)))

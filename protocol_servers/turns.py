@@ -76,10 +76,10 @@ class Turns:
                 stop reading; others see by the outcomes that are missing how much waits, and stop by themselves.
         """
         inbox = self._server.inbox
-        ordered = inbox.listening().get(channel)
-        if not (ordered or self._turns):  # as nearly always; it is asked for every frame
+        if not (self._turns or inbox.heard.in_order):  # as nearly always; it is asked for every frame
             inbox.send(channel, message, expiry=expiry, then=then)
             return
+        ordered = inbox.listening().get(channel)
         turn = self._turns.get(message.get("reply_channel", ""))
         if turn is not None:
             turn.wait(_Waiting(channel, message, then, expiry, _size(message) if bounded else 0), bounded)

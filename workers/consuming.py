@@ -131,7 +131,8 @@ class Consuming:
             self._fail(given, error)
         finally:
             self._given = None
-            self._end(given)
+            if given.claim is not None or delivery.id is not None:
+                self._end(given)
 
     def due(self) -> float:
         """Return when the consumer that runs has to be done; infinity where it may take its time."""
@@ -270,8 +271,9 @@ class Consuming:
             if given.delivery.id is not None:
                 batch.ack(given.delivery)
         if batch is not None:
-            ending = self._about(given.form).ending if given.form is not None else None
-            self._flusher.put(batch.calls, held.reply_name, ending)
+            form = given.form
+            about = None if form is None else self._abouts.get(form) or self._about(form)
+            self._flusher.put(batch.calls, held.reply_name, None if about is None else about.ending)
         for name, content in held.letters:
             self._flusher.bury(Letter(name, content, f"nobody listens to {name}"))
             log.warning("nobody listens to %s: what was sent to it is a dead letter", name)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .flushing import Flusher
     from .sessions import Session
 
+_NEVER = float("inf")
 MOST_SENDS = 1000
 MOST_BYTES = 8 * 1024 * 1024
 
@@ -54,7 +55,7 @@ class Held:
         self.batch: Batch | None = None
         self.letters: list[tuple[str, dict[str, Any]]] = []
         self.open = True
-        self.due = float("inf")
+        self.due = _NEVER
         self.sessions: tuple[Session, ...] = ()
         self._size = 0
 
@@ -72,9 +73,13 @@ class Held:
             TypeError: the name or the message cannot travel.
         """
         batch = self._room()
-        batch.send(name, plain(content), trusted=trusted, **options)
+        if options:
+            batch.send(name, plain(content), trusted=trusted, **options)
+        else:
+            batch.send(name, plain(content), trusted=trusted)
         self._weigh(batch)
-        self.note_answer(name, content)
+        if self.answer is None and name == self.reply_name:
+            self.answer = dict(content)
 
     def send_group(self, group: str, content: Mapping[str, Any], exclude: str | list[str] | None) -> None:
         """Hold a message to a group, likewise."""
@@ -159,8 +164,8 @@ class Held:
     def _room(self) -> Batch:
         batch = self.batch
         if batch is None:
-            batch = self.batch = self.layer.batch()
-        elif len(batch) + len(self.letters) >= MOST_SENDS:
+            batch = self.batch = Batch(self.layer)
+        elif len(batch.calls) + len(self.letters) >= MOST_SENDS:
             raise HeldTooMuch(f"one consumer holds at most {MOST_SENDS} sends; use immediately=True")
         return batch
 

@@ -142,6 +142,7 @@ class Place:
         self.lags.taken(deliveries[0], len(deliveries))
         consumed, start = 0, now()
         last = start
+        told = None  # since when the helper knows that something waits
         if len(deliveries) > 1 and worker._helper is not None and worker._prefetch is None:
             self._taken_at = self._clock()
             worker._expect(self._taken_at + _STALLED)
@@ -153,7 +154,8 @@ class Place:
             if since is not None and worker._helper is not None:
                 if last - start >= HOLD and self._clock() - since >= HOLD:
                     flusher.flush()
-                else:
+                elif since != told:
+                    told = since
                     worker._expect(since + HOLD)
             try:
                 delivery = unstarted.popleft()

@@ -54,8 +54,7 @@ class IpcInbox(Inbox):
         self._holder = secrets.token_hex(8)
         self._lease = self._checked.lease(name, self._holder, LEASE, lasting)
         self._renewal: Call = ("renew", (name, self._holder, LEASE))
-        self._heard = Heard(layer.clock)
-        self.listening = self._heard.listening
+        self.heard = Heard(layer.clock)
         self._up: bool | None = None  # whether the lease is held; None: not yet known
         self._early: list[tuple[list[Call], list[Then | None]]] = []  # what was sent before that was known
         self._epoch = ""
@@ -111,7 +110,7 @@ class IpcInbox(Inbox):
 
     def _told(self, parts: tuple[Any, ...]) -> None:
         if parts[0] == frames.HEARD:
-            self._heard.hear(parts[1])
+            self.heard.hear(parts[1])
         elif parts[0] == frames.TAKE:
             _, _, queue, _, elements = parts
             self._asked = False
@@ -141,7 +140,7 @@ class IpcInbox(Inbox):
         held, heard = outcomes
         if isinstance(held, LayerError):
             return
-        self._heard.hear(heard)
+        self.heard.hear(heard)
         if not held:
             self._claim()
 
@@ -163,7 +162,7 @@ class IpcInbox(Inbox):
             self._fall(str(snapshot))
             return
         del self._owed[:owed]
-        self._heard.hear(heard)
+        self.heard.hear(heard)
         members = self._membership.members()
         self._load(snapshot)
         if self._replaces or not (held or self._lasting):

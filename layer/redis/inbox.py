@@ -69,8 +69,7 @@ class RedisInbox(Inbox):
         lease = self._checked.lease(name, self._holder, LEASE, lasting)
         self._lease = lease[1]
         self._renewal: Call = ("renew", (name, self._holder, LEASE))
-        self._heard = Heard(time.monotonic)
-        self.listening = self._heard.listening
+        self.heard = Heard(time.monotonic)
 
         self._up: bool | None = None  # whether the lease is held and both connections work; None: not yet known
         self._reason = "the channel layer has not been reached yet"
@@ -95,12 +94,12 @@ class RedisInbox(Inbox):
             raise snapshot
         self._membership.load(snapshot)
         if not isinstance(renewal, LayerError):
-            self._heard.hear(renewal[1])
+            self.heard.hear(renewal[1])
         open_stream = partial(Stream, loop, layer._address, SCRIPTS, name=f"trunkline.{name}")
         self._tx: Stream = open_stream(up=self._check, down=self._down)
         self._rx: Stream = open_stream(up=self._hearing, down=self._deaf, patience=BLOCK)
         self._puller = Puller(
-            self._rx, layer._commands, name, self._heard, self.stats, self._took, self._promote, self._fail
+            self._rx, layer._commands, name, self.heard, self.stats, self._took, self._promote, self._fail
         )
         self._timer = loop.call_later(RENEW, self._renew)
         self._tx.start()
@@ -213,7 +212,7 @@ class RedisInbox(Inbox):
                 self._fail(str(outcome))
                 return
         held, heard, clock = renewal
-        self._heard.hear(heard)
+        self.heard.hear(heard)
         self._puller.offset = clock - (asked + time.monotonic()) / 2
         if not held:
             self._lapse()

@@ -12,10 +12,14 @@ class Heard:
 
     Args:
         clock: Seconds, never going back.
+
+    Attributes:
+        in_order: Whether any channel may be listened to in order; nearly always none is.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        self.in_order = False
         # Channel → (whether in order, until when), and what listening() made of it: each replaced as a whole, so that
         # they can be read without a lock.
         self._heard: dict[str, tuple[bool, float]] = {}
@@ -25,7 +29,9 @@ class Heard:
         """Remember channels → (whether in order, for how many seconds); others stay as long as they would."""
         now = self._clock()
         heard = {channel: entry for channel, entry in self._heard.items() if entry[1] > now}
-        self._heard = heard | {channel: (bool(ordered), now + left) for channel, (ordered, left) in channels.items()}
+        heard |= {channel: (bool(ordered), now + left) for channel, (ordered, left) in channels.items()}
+        self.in_order = any(ordered for ordered, _ in heard.values())
+        self._heard = heard
 
     def left(self) -> dict[str, tuple[bool, float]]:
         """Return what another process has to `hear` to know the same."""
@@ -50,15 +56,16 @@ class Listeners:
     seconds, so that a restart of the workers is not noticed.
 
     Attributes:
-        listening: Tells the channels that were announced within the last HEARD seconds; see `Heard.listening`.
+        known: The channels that were announced within the last HEARD seconds.
+        listening: Tells them; see `Heard.listening`.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._listeners: dict[str, tuple[bytes, float]] = {}
-        self._heard = Heard(clock)
-        self.listening = self._heard.listening
-        self.heard = self._heard.left
+        self.known = Heard(clock)
+        self.listening = self.known.listening
+        self.heard = self.known.left
 
     def announce(self, listener: str, info: bytes | None, channels: Mapping[str, bool]) -> None:
         """Renew a listener and the channels it listens to; info None: it goes."""
@@ -68,7 +75,7 @@ class Listeners:
             self._listeners.pop(listener, None)
             return
         self._listeners[listener] = (info, now + LEASE)
-        self._heard.hear({channel: (ordered, HEARD) for channel, ordered in channels.items()})
+        self.known.hear({channel: (ordered, HEARD) for channel, ordered in channels.items()})
 
     def all(self) -> dict[str, bytes]:
         """Return the packed info of each live listener."""

@@ -81,8 +81,8 @@ class Exchange:
         """Publish what is still to be published of the complete request."""
         self._complete = True
         if self._channel is None:
-            self._publish(bytes(self._body))
-            self._body = b""
+            body, self._body = self._body, b""
+            self._publish(bytes(body) if body else b"")
         else:
             self._pump()
 

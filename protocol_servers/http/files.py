@@ -68,9 +68,6 @@ class Folders:
             self._folders.append((prefix.rstrip("/"), os.path.realpath(folder)))
         self._folders.sort(key=lambda pair: -len(pair[0]))  # the longest prefix knows best
 
-    def __bool__(self) -> bool:
-        return bool(self._folders)
-
     def serves(self, path: str) -> bool:
         """Tell whether a request's path, decoded, is under any of the prefixes."""
         return any(path == prefix or path.startswith(prefix + "/") for prefix, _ in self._folders)

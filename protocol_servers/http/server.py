@@ -37,6 +37,7 @@ class HttpServer(ProtocolServer):
         self.call_soon = self.loop.call_soon
         self.factory = HttpFactory(self, proxies=settings.proxies)
         self.folders = Folders(settings.static)
+        self._is_static = self.folders.serves if settings.static else None
         self._access: AccessLog | None = None
         if settings.access_log != "off":
             write = standard_output(self.timers.call_later, self.stats)
@@ -60,7 +61,7 @@ class HttpServer(ProtocolServer):
 
     def begin(self, request: Request, stream: ResponseStream) -> Exchange | StaticExchange:
         """Take a request."""
-        if self.folders and self.folders.serves(request.path):
+        if self._is_static is not None and self._is_static(request.path):
             return StaticExchange(self, request, stream)
         return Exchange(self, request, stream)
 

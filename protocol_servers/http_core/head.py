@@ -63,6 +63,10 @@ def _name(name: bytes) -> tuple[bytes, int]:
     return known
 
 
+class NotHttp(BadRequest):
+    """A first line in which nothing is HTTP's, neither target nor version: whoever sends it speaks something else."""
+
+
 class Http2Preface(BadRequest):
     """A head that no HTTP/1 request has: the beginning of HTTP/2 (RFC 9113 section 3.4)."""
 
@@ -172,7 +176,7 @@ class HeadParser:
         if headers is None:
             return None
         method, target, raw, query = line.groups(b"")
-        if b"%" in raw:
+        if 0x25 in raw:  # a percent sign
             return None
         return Request(method.decode(), target, raw.decode(), query, headers, "1.1", 0, True)
 
@@ -266,7 +270,8 @@ def _split_request_line(line: bytes) -> tuple[str, bytes, str]:
             raise Http2Preface
         if _VERSION.fullmatch(version):
             raise BadRequest(505, f"{version.decode()} is not spoken here, only HTTP/1.0 and HTTP/1.1")
-        raise BadRequest(400, "the request line does not end in HTTP/1.0 or HTTP/1.1")
+        kind = BadRequest if version.startswith(b"HTTP/") or target[:1] in (b"/", b"*") or b":" in target else NotHttp
+        raise kind(400, "the request line does not end in HTTP/1.0 or HTTP/1.1")
     if method == b"CONNECT":
         raise BadRequest(501, "this server is no proxy: CONNECT is not supported")
     return method.decode(), target, number

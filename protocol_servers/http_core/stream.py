@@ -22,7 +22,7 @@ from ..spool import SpoolFull
 from ..timers import Timer
 from .forwarded import believe
 from .handler import CLIENT_LEFT, Exchange, Upgraded
-from .head import Http2Preface
+from .head import Http2Preface, NotHttp
 from .http2 import PREFACE, Http2Connection
 from .outflow import Outflow
 from .pace import BodyPace
@@ -71,6 +71,7 @@ class HttpStream(Timer):
         "_exchange",
         "_factory",
         "_handler",
+        "_idle_until",
         "_left_before",
         "_linger",
         "_out",
@@ -104,6 +105,7 @@ class HttpStream(Timer):
         self._pace: BodyPace | None = None
         self._upgraded: Upgraded | None = None
         self._began = 0.0
+        self._idle_until = 0.0
         self._left_before = 0
         self._waiter: Callable[[], None] | None = None
         self.transport: Any = None
@@ -124,7 +126,7 @@ class HttpStream(Timer):
         if transport.negotiated_protocol == "h2":
             self._become_http2(b"")
         else:
-            self._handler.timers.set(self, self._handler.limits.idle_timeout)
+            self._idle()
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes from the client."""
@@ -172,6 +174,13 @@ class HttpStream(Timer):
             else:
                 # The head that was read is the first part of the preface, and what follows the second.
                 self._become_http2(PREFACE[: PREFACE.find(b"SM")] + self._reader.take())
+        except NotHttp as fault:
+            if self._began:
+                self._refuse(fault)
+            else:
+                # An invalid preface of HTTP/2, for one: no answer in HTTP/1 would be read (RFC 9113 section 3.4).
+                self._handler.stats["bad_requests"] += 1
+                self._close()
         except BadRequest as fault:
             self._refuse(fault)
         finally:
@@ -348,14 +357,23 @@ class HttpStream(Timer):
         if self._out.spool is not None:
             self._phase = _FLUSH
             self._left_before = self._out.left
+            self._handler.timers.set(self, self._handler.limits.idle_timeout)
         elif self._closing:
             self._close()
             return
         else:
             self._phase = _IDLE
-        self._handler.timers.set(self, self._handler.limits.idle_timeout)
-        if self._reader.buffer:
-            self._advance()
+            self._idle()
+            if self._reader.buffer:
+                self._advance()
+
+    def _idle(self) -> None:
+        """Let the time of idleness begin. A timer that is set for earlier looks again: most requests move none."""
+        handler = self._handler
+        idle = handler.limits.idle_timeout
+        self._idle_until = until = handler.clock() + idle
+        if self._slot is None or self.deadline > until:
+            handler.timers.set(self, idle)
 
     @property
     def left(self) -> int:
@@ -464,6 +482,8 @@ class HttpStream(Timer):
             else:
                 self._handler.stats["slow_clients_cut"] += 1
                 self.cut()
+        elif phase is _IDLE and (left := self._idle_until - self._handler.clock()) > 0:
+            self._handler.timers.set(self, left)
         elif phase is _IDLE or phase is _CLOSING:
             self._phase = _CLOSING
             self._out.close()

@@ -21,6 +21,12 @@ class _Item(NamedTuple):
     message: dict[str, Any]
 
 
+class _Heard(NamedTuple):
+    """What a stub inbox has heard of workers, as far as servers ask for more than `listening`."""
+
+    in_order: bool
+
+
 class StubInbox:
     """Record what a server sends; hand it answers with `answer`, `answer_group` and `credit`.
 
@@ -62,6 +68,11 @@ class StubInbox:
         self._receive = receive
         self._loop = loop
         self._count = 0
+
+    @property
+    def heard(self) -> _Heard:
+        """What was announced."""
+        return _Heard(any(self.announced.values()))
 
     def take(self) -> list[Sent]:
         """Return what was sent since the last call."""

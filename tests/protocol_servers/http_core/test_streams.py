@@ -182,6 +182,22 @@ def test_a_request_is_answered_and_the_connection_stays(handler: Handler, transp
     assert handler.log == [("/0", 200, 6), ("/1", 200, 6), ("/2", 200, 6)]
 
 
+@pytest.mark.parametrize("line", [b"INVALID CONNECTION PREFACE", b"EHLO mail.example.org SMTPUTF8"])
+def test_whoever_speaks_another_protocol_is_not_answered(handler: Handler, transport: Transport, line: bytes) -> None:
+    feed(transport, line + b"\r\n\r\n")
+    assert transport.take() == b""
+    assert transport.disconnecting
+    assert handler.stats["bad_requests"] == 1
+
+
+def test_such_a_line_behind_a_request_is_refused_as_any_other(handler: Handler, transport: Transport) -> None:
+    handler.immediate = True
+    feed(transport, GET % 1)
+    transport.take()
+    feed(transport, b"INVALID CONNECTION PREFACE\r\n\r\n")
+    assert transport.take().startswith(b"HTTP/1.1 400 ")
+
+
 def test_a_request_knows_where_it_came_from(handler: Handler, transport: Transport) -> None:
     feed(transport, GET % 1)
     request = handler.last.request
@@ -424,6 +440,30 @@ def test_a_connection_on_which_nothing_happens_is_closed_without_a_word(
     manual.advance(1.2)
     assert transport.disconnecting
     assert transport.take() == b""
+
+
+def test_idleness_counts_from_the_last_answer_whatever_was_waited_for_before(
+    handler: Handler, connect: Callable[[], Transport], manual: Any
+) -> None:
+    handler.limits = HttpLimits(idle_timeout=5.0, head_timeout=3.0, body_timeout=60.0)
+    handler.immediate = True
+    quick = connect()
+    for _ in range(4):
+        feed(quick, GET % 1)
+        manual.advance(2)
+    posted, slow = connect(), connect()
+    feed(posted, POST % 3 + b"a")
+    feed(posted, b"bc")
+    feed(slow, GET[:5])
+    manual.advance(1)
+    feed(slow, GET[5:] % 1)
+    assert not any(each.disconnecting for each in (quick, posted, slow))
+    manual.advance(2.2)
+    assert [each.disconnecting for each in (quick, posted, slow)] == [True, False, False]
+    manual.advance(2)
+    assert [each.disconnecting for each in (quick, posted, slow)] == [True, True, False]
+    manual.advance(1)
+    assert slow.disconnecting
 
 
 def test_a_head_must_come_in_time_from_its_first_byte(handler: Handler, transport: Transport, manual: Any) -> None:
