@@ -71,10 +71,10 @@ class Limits:
             if known is not None:
                 return known, ""
             # The many local parts of a known inbox
-            inbox, mark, local = channel.partition("!")
-            known = self._known.get(inbox + mark)
-            if known is not None and len(channel) <= names.MAX_NAME and names.match_local(local):
-                return known, local
+            begin = channel.find("!") + 1
+            known = self._known.get(channel[:begin])
+            if known is not None and len(channel) <= names.MAX_NAME and names.match_local(channel, begin):
+                return known, channel[begin:]
         queue, local = names.split(channel)
         known = self._known.get(queue)
         if known is None:

@@ -83,7 +83,8 @@ class Consuming:
         ordered: Channels on which servers wait until a message is done.
 
     Attributes:
-        stats: Counts: `messages`, `failures`, `unrouted`, `limited`, `retried`, `delayed`, `repeats`, `busy`,
+        messages: How many began to be consumed.
+        stats: Counts: `failures`, `unrouted`, `limited`, `retried`, `delayed`, `repeats`, `busy`,
             `abandoned`; `redelivered`, what a durable channel delivered before.
         abandoned: Whether this thread was given up: it ends when its consumer does.
     """
@@ -100,6 +101,7 @@ class Consuming:
         stream_timeout: float,
         ordered: Collection[str] = frozenset(),
     ) -> None:
+        self.messages = 0
         self.stats: Counter[str] = Counter()
         self._layer = layer
         self._routing = routing
@@ -119,7 +121,7 @@ class Consuming:
 
     def consume(self, delivery: Delivery) -> None:
         """Consume one message; its outcome is put to the flusher. Raises nothing, whatever happens."""
-        self.stats["messages"] += 1
+        self.messages += 1
         if delivery.id is not None and delivery.tries > 1:
             self.stats["redelivered"] += 1
         given = self._given = Given(delivery)

@@ -123,9 +123,9 @@ class Worker:
         total: Counter[str] = Counter(dict(self._leases.stats))
         for place in self._places:
             # Copied in one go: their threads go on counting.
-            total.update(dict(place.consuming.stats))
+            total.update(dict(place.consuming.stats), messages=place.consuming.messages)
             total.update(dict(place.flusher.stats))
-        return total
+        return +total
 
     def lags(self) -> dict[str, list[float]]:
         """Return how long messages waited for this worker, by channel; see `Lags.rows`."""
