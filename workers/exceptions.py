@@ -108,7 +108,7 @@ class CommandError(Exception):
 
 
 class HeldTooMuch(Exception):
-    """Say that one consumer held over 1 000 sends or 8 MiB; send some with `immediately=True`."""
+    """Say that one consumer held over 1 000 sends, or several over 8 MiB; send some with `immediately=True`."""
 
 
 class StreamClosed(ConnectionError):

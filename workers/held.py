@@ -69,7 +69,7 @@ class Held:
             trusted: A format looked at every part of the message.
 
         Raises:
-            HeldTooMuch: over 1 000 sends or 8 MiB.
+            HeldTooMuch: over 1 000 sends, or over 8 MiB in several.
             TypeError: the name or the message cannot travel.
         """
         batch = self._room()
@@ -171,7 +171,7 @@ class Held:
 
     def _weigh(self, batch: Batch) -> None:
         size = Batch.size_of(batch.calls[-1])
-        if self._size + size > MOST_BYTES:
+        if self._size and self._size + size > MOST_BYTES:  # of a single one the layer's `max_size` is the bound
             batch.calls.pop()
             raise HeldTooMuch(f"one consumer holds at most {MOST_BYTES} bytes; use immediately=True")
         self._size += size

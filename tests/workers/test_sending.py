@@ -17,7 +17,7 @@ import trunkline
 from trunkline import Channel, ChannelFull, Conversation, FormatError, Group, HeldTooMuch, Message, MessageTooLarge
 from trunkline.layer import MemoryLayer
 from trunkline.message_formats.conversation import conversation_channel, room_of
-from trunkline.workers import current_layer, route, set_layer
+from trunkline.workers import Worker, current_layer, route, set_layer
 
 from .conftest import Bench
 
@@ -322,6 +322,22 @@ def test_at_most_8_mib_are_held(bench: MakeBench, layer: MemoryLayer) -> None:
     worker.run()
     assert worker.stats == {"messages": 1}
     assert len(received(layer, "jobs")) == 9
+
+
+def test_a_single_send_may_be_as_large_as_the_layer_takes(bench: MakeBench) -> None:
+    large = {"n": b"x" * 9_000_000}
+
+    def consumer(message: Message) -> None:
+        Channel("jobs").send(large)
+        with pytest.raises(HeldTooMuch):
+            Channel("jobs").send({})
+
+    with MemoryLayer(max_size=16_000_000) as layer:
+        worker = Worker(layer, [route("x", consumer)])
+        layer.send("x", {})
+        assert worker.step() == 1
+        assert worker.stats == {"messages": 1}
+        assert layer.receive(["jobs"]) == ("jobs", large)
 
 
 def test_another_layer_is_sent_to_at_once(bench: MakeBench) -> None:
