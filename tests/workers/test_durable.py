@@ -110,6 +110,17 @@ def test_what_no_route_takes_is_done_with(layer: MemoryLayer, clock: ManualClock
     assert layer.channel_statistics("jobs.a")["messages_pending"] == 0
 
 
+def test_an_accepted_mail_that_no_route_takes_is_a_dead_letter(layer: MemoryLayer) -> None:
+    mail = {"id": "m", "address": "nobody@example.com", "from": "a@example.com", "subject": "Hello"}
+    layer.send("email.receive", mail)
+    worker = Worker(layer, [route("email.receive", lambda message: None, address="^support@")])
+    assert worker.step() == 1
+    assert worker.stats == {"messages": 1, "unrouted": 1, "dead_letters": 1}
+    [letter] = layer.dead_letters()
+    assert (letter["channel"], letter["message"], letter["reason"]) == ("email.receive", mail, "no route takes it")
+    assert layer.channel_statistics("email.receive")["messages_pending"] == 0
+
+
 def test_a_message_that_another_claims_is_given_back(layer: MemoryLayer, clock: ManualClock) -> None:
     worker = Worker(layer, [route("email.receive", lambda message: None)])
     content = {"reply_channel": "back!1", "id": "m", "address": "a@example.com"}
