@@ -86,8 +86,9 @@ def pack_trusted(message: Any) -> bytes:
         except (TypeError, ValueError, OverflowError):
             pass  # `_pack` says why
         else:
-            if len(body) <= _KEEP:
-                return body
+            if len(body) > _KEEP:
+                _packers.renew()
+            return body
     if not isinstance(message, dict):
         raise TypeError(f"a message must be a dict, not {type(message).__name__}")
     return _pack(message, "message")

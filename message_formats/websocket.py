@@ -86,7 +86,8 @@ def compose(message: Mapping[str, Any], data: str | bytes) -> Composed:
     if not isinstance(data, (str, bytes)):
         raise TypeError(f"data: allowed is str or bytes, not {type(data).__name__}")
     frame: Message = {"text" if isinstance(data, str) else "bytes": data}
-    return Composed(message["reply_channel"], [frame], False, True)
+    # Nothing can be wrong with it but a lone surrogate in a text; that ASCII holds none costs one look at a flag.
+    return Composed(message["reply_channel"], [frame], False, isinstance(data, bytes) or data.isascii())
 
 
 REPLY = Format("websocket reply", record_of(WebsocketReply, at_most_one("text", "bytes")))

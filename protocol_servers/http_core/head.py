@@ -233,7 +233,7 @@ class HeadParser:
 
     def _remember(self, lines: bytes) -> None:
         """Remember the header lines of the request that was just read; it has no body, and keeps its connection."""
-        if all(name in _HARMLESS for name, _ in self._special):
+        if lines not in self._known and all(name in _HARMLESS for name, _ in self._special):
             if len(self._known) >= _KNOWN_HEADS:
                 self._known.clear()  # as with names
             self._known[lines] = self._headers

@@ -34,7 +34,7 @@ class HookRequest(NamedTuple):
         method: "POST".
         path: percent- and UTF-8-decoded path.
         query_string: raw bytes after the first `?`.
-        headers: (lower-case name, value) in order.
+        headers: (lower-case name, value) in order; not to be altered, since other requests may have the same list.
         body: all of it.
         client: address and port of the other end, None on sockets without.
     """

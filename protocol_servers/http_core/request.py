@@ -30,7 +30,8 @@ class Request:
         target: the request target as it was sent, ASCII (RFC 9112 section 3.2).
         path: percent- and UTF-8-decoded path, or "*" (asterisk-form).
         query_string: raw bytes after the first `?`.
-        headers: (lower-case name, value) in order; names with an underscore and `proxy` are left out.
+        headers: (lower-case name, value) in order; names with an underscore and `proxy` are left out. Nobody alters the
+            list: other requests may have the same.
         http_version: "1.0", "1.1" or "2".
         length: bytes of the body; None where nobody knows before its end.
         keep_alive: whether the client lets the connection stay open.

@@ -127,3 +127,18 @@ def test_a_failed_packing_leaves_nothing_behind() -> None:
     with pytest.raises(TypeError):
         packing.pack_message({"a": b"x" * 100, "b": object()})
     assert packing.unpack(packing.pack_message({"a": 1})) == {"a": 1}
+
+
+def test_a_large_message_is_packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pack = packing._packers.pack
+    packed = []
+
+    def counted(value: object) -> Any:
+        packed.append(value)
+        return pack(value)
+
+    monkeypatch.setattr(packing._packers, "pack", counted)
+    message = {"a": b"x" * (1 << 21)}
+    assert packing.unpack(packing.pack_trusted(message)) == message
+    assert len(packed) == 1
+    assert packing._packers.pack is not counted, "its buffer was not given up"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trunkline.message_formats import Composed, get
+from trunkline.message_formats import Composed, FormatError, get
 
 CHUNK = 64 * 1024
 
@@ -379,3 +379,14 @@ def test_email_refuses_other_arguments() -> None:
 
 def test_json_of_a_dict_reads_back() -> None:
     assert json.loads(response({"a": {"b": [None, True]}})["content"]) == {"a": {"b": [None, True]}}
+
+
+def test_a_websocket_reply_is_looked_at_where_something_can_be_wrong_with_it() -> None:
+    compose = composer("websocket.receive")
+    message = {"reply_channel": "http.reply.1!2"}
+    assert compose(message, "hi").fits
+    assert compose(message, b"\xff").fits
+    with pytest.raises(FormatError, match="text: expected str without lone surrogates"):
+        composed = compose(message, "\ud800")
+        assert not composed.fits
+        sent("websocket.receive", composed)

@@ -411,3 +411,12 @@ def test_what_is_remembered_of_header_lines_is_bounded() -> None:
         parser.parse(get(b"X: %d" % number))
         assert parser.recall(get(b"X: %d" % number)) is not None
     assert len(parser._known) <= 256
+
+
+def test_header_lines_that_are_known_are_not_in_the_way_of_others() -> None:
+    """A path with a percent sign has to be looked at each time, whatever is known of its header lines."""
+    parser = HeadParser(HttpLimits())
+    for number in range(256):
+        parser.parse(get(b"X: %d" % number))
+    parser.parse(get(b"X: 0", target=b"/a%20b"))
+    assert all(parser.recall(get(b"X: %d" % number)) is not None for number in range(256))
