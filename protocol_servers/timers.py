@@ -95,8 +95,9 @@ class TimerWheel:
         """
         if seconds < 0:
             seconds = 0  # a slot of the past would come round at once, again and again if the timer sets itself
-        timer.deadline = deadline = self._clock() + seconds
+        deadline = self._clock() + seconds
         number = int(deadline / self._tick) + 1
+        timer.deadline = deadline  # not before it is known to be one: what stands in a slot is not looked at again
         slot = timer._slot
         if slot is not None:
             if slot.number <= number:

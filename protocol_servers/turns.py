@@ -13,6 +13,7 @@ it keeps its place so much longer. A connection costs something here only while 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -103,7 +104,7 @@ class Turns:
         later = word.get("later")
         if turn is None or not turn.is_about(word["done"]):
             self._server.stats["order_late"] += 1
-        elif isinstance(later, int | float):
+        elif isinstance(later, int | float) and math.isfinite(later):
             self._server.timers.set(turn, self._timeout + later)
         else:
             turn.release(True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -162,6 +163,16 @@ def test_a_message_to_be_consumed_later_keeps_its_place(bench: Bench) -> None:
     bench.done(1)
     assert bench.sent() == [2]
     assert "order_timeouts" not in bench.stats
+
+
+@pytest.mark.parametrize("later", [math.inf, math.nan, -math.inf])
+def test_a_time_that_is_none_keeps_no_place(bench: Bench, later: float) -> None:
+    """Workers of third parties say what they like; what came with it still arrives."""
+    bench.ask(1, 2)
+    bench.done(1, later=later)
+    assert bench.sent() == [1, 2]
+    bench.manual.advance(5.1)
+    assert bench.stats["order_timeouts"] == 1
 
 
 def test_the_end_of_a_connection_comes_last_and_waits_for_no_word(bench: Bench) -> None:
