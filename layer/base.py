@@ -75,7 +75,10 @@ class Layer(DurableChannels, BlobKeeping, ABC):
 
     @abstractmethod
     def _run(self, calls: Sequence[Call]) -> list[Any]:
-        """Run calls in order; return for each its value or the LayerError it raised."""
+        """Run calls in order; return for each its value or the LayerError it raised.
+
+        Where a send finds no room, those behind it to the same queue are refused, too; see `Batch.run`.
+        """
 
     @abstractmethod
     def reader(self) -> Reader:

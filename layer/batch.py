@@ -120,9 +120,14 @@ class Batch:
     def run(self) -> list[Any]:
         """Run what was added, in order, and become empty.
 
+        Where a send finds no room (ChannelFull), so does every send behind it to the same queue, which is a channel or
+        a whole inbox: neither a reader that makes room meanwhile nor a smaller message lets one overtake another.
+        Whoever sends the refused ones anew, in their order, keeps the order. The same holds for what is flushed with a
+        receive, and for what an `Inbox` sends in one turn of its loop, the last chunk of a body included.
+
         Returns:
-            For each operation what its `Layer` method returns, or the LayerError it raises; one that fails does not
-            stop the others.
+            For each operation what its `Layer` method returns, or the LayerError it raises; one that fails otherwise
+            does not stop the others.
         """
         calls, outcomes = self.hand_over()
         return outcomes(self._layer._run(calls))

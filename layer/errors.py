@@ -23,6 +23,11 @@ class ChannelFull(LayerError):
         """Return the error of a queue without room."""
         return cls(f"{queue} is full: {waiting} messages wait there, its capacity is {capacity}")
 
+    @classmethod
+    def behind(cls, queue: str) -> Self:
+        """Return the error of what would overtake another send of its run, which found no room."""
+        return cls(f"{queue} is full: a send before this one found no room")
+
 
 class MessageTooLarge(LayerError):
     """Tell that a packed message is larger than the layer's `max_size`. Nothing was sent."""

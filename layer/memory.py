@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 from .base import Layer
 from .calls import Call
 from .delivery import Delivery, deliveries
-from .errors import LayerError, LayerUnavailable
+from .errors import LayerUnavailable
 from .inbox import Callbacks, Inbox, Then
 from .membership import Membership, spread
 from .options import from_mapping
@@ -129,15 +129,8 @@ class MemoryLayer(Layer):
         hub = self._hub
         if hub is None:
             return [self._closed() for _ in calls]
-        outcomes: list[Any] = []
-        known = hub.calls
         with hub.lock:
-            for name, args in calls:
-                try:
-                    outcomes.append(known[name](*args))
-                except LayerError as error:
-                    outcomes.append(error.with_traceback(None))
-        return outcomes
+            return hub.store.run(calls)
 
     def reader(self) -> Reader:
         """Return a place for one thread to receive at."""

@@ -8,7 +8,8 @@
                                                  └─► channel full: waits, tried again for 2 s, and everything that
                                                      is sent there later waits behind it; then a dead letter
 
-`put` and `receive` are called by the worker's thread, `flush` by it or by the helper thread.
+`put` and `receive` are called by the worker's thread, `flush` by it or by the helper thread. That nothing overtakes
+what waits begins in the layer: of a batch it takes nothing for a queue behind a send that found no room (`Batch.run`).
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ class FullChannel:
         return some
 
     def _tried(self, sends: list[Waiting], clock: Callable[[], float]) -> list[Waiting]:
-        """Run some sends; return those that found no room, or no layer."""
+        """Run some sends; return those that found no room, or no layer: behind one that found none, all of them."""
         if not sends:
             return []
         owner = self._owner

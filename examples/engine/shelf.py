@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 from weakref import WeakSet
 
-from trunkline.layer import Delivery, Inbox, Layer, LayerError, LayerUnavailable, Reader
+from trunkline.layer import Delivery, Inbox, Layer, LayerUnavailable, Reader
 from trunkline.layer.delivery import deliveries
 from trunkline.layer.membership import Membership, spread
 from trunkline.layer.options import from_mapping
@@ -52,13 +52,10 @@ class ShelfLayer(Layer):
             return self.shelf.calls[call[0]](*call[1])
 
     def _run(self, calls: Any) -> list[Any]:
-        outcomes: list[Any] = []
-        for call in calls:
-            try:
-                outcomes.append(self._call(call))
-            except LayerError as error:
-                outcomes.append(error)
-        return outcomes
+        with self.shelf.lock:
+            if self.closed:
+                return [LayerUnavailable("the shelf is closed")] * len(calls)
+            return self.shelf.store.run(calls)
 
     def reader(self) -> Reader:
         return ShelfReader(self)

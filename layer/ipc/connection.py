@@ -173,14 +173,14 @@ class Connection:
         outcomes: list[Any] = [None] * len(calls)
         asked: deque[tuple[int, Parcel]] = deque()
         left = parcels(calls)
-        begun = False
+        begun = sent = False
         broken: LayerUnavailable | None = None
         try:
             for parcel in left:
                 if len(asked) == _AHEAD:
                     self._open(asked, outcomes)
                 number = self.number()
-                frame = self.frame(frames.CALLS, number, parcel.calls)
+                frame = self.frame(frames.MORE if sent else frames.CALLS, number, parcel.calls)
                 if len(frame) - 4 > self.hello.limit:  # of a layer that did not know its broker when it was checked
                     parcel.fail(MessageTooLarge(f"the bus takes frames of {self.hello.limit} bytes"), outcomes)
                     begun = True
@@ -194,7 +194,7 @@ class Connection:
                     broken = LayerUnavailable(self._text(str(error)))
                     parcel.fail(broken, outcomes)
                     break
-                begun = True
+                begun = sent = True
                 asked.append((number, parcel))
             while asked:
                 self._open(asked, outcomes)

@@ -4,6 +4,8 @@ A frame is an array that begins with its kind:
 
     client to broker
         CALLS    id, ((name, arguments), …)                calls of the store, run in order
+        MORE     id, ((name, arguments), …)                more calls of the same run: where one before them found a
+                                                           queue full, nothing of the run is put there any more
         TAKE     id, queues, start, limit, wait, attaches, holder
                                                            a credit for up to `limit` elements of one of the queues;
                                                            `wait`: until there are any. `attaches`: arguments of the
@@ -14,7 +16,7 @@ A frame is an array that begins with its kind:
         HELLO    version, epoch, bytes a frame may have, messages lost at most
                                                            at once after connecting. The epoch is another one after the
                                                            broker ended; the number counts what waited in all before
-        CALLS    id, outcomes, ((index, error, text), …)   the answer, once all calls of a frame are done
+        CALLS    id, outcomes, ((index, error, text), …)   the answer to either, once all calls of a frame are done
         TAKE     id, queue, now, elements                  the one answer to a TAKE: what was taken, or queue ""
                                                            after a CANCEL or without `wait`, or None where `holder` has
                                                            lost the lease
@@ -32,8 +34,8 @@ import msgpack
 
 from ..errors import ChannelFull, LayerError
 
-VERSION = 2
-CALLS, TAKE, CANCEL, HELLO, HEARD, BYE = range(6)
+VERSION = 3
+CALLS, TAKE, CANCEL, HELLO, HEARD, BYE, MORE = range(7)
 
 OVERHEAD = 64 * 1024  # bytes that a frame may have beyond one largest message
 # What a client puts into one frame, so that the others' turns come soon.

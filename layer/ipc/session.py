@@ -4,7 +4,8 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..errors import LayerError
+from ..errors import ChannelFull, LayerError
+from ..store.queues import SENDS
 from . import frames
 from .checks import STORING, Take, check
 from .frames import FrameError
@@ -17,6 +18,7 @@ log = logging.getLogger("trunkline.bus")
 _BEHIND = 256 * 1024  # bytes of frames that a session may be behind with
 _TAKES = 16  # that one client may have waiting
 _MANY = 1024  # calls done at once where no turn is kept
+_FULL = 65_536  # queues that one run may find full
 _AS_QUICK = 8  # parts of a put_many, two a message, that take the time of one call
 
 
@@ -57,6 +59,7 @@ class Session:
         self._calls: tuple[Any, ...] = ()  # of the frame at work
         self._done: list[Any] = []
         self._errors: list[tuple[int, str, str]] = []
+        self._full: set[str] = set()  # queues that were full for a send of the run at work
         self._id = 0
         self._room = 1.0  # bytes that were left to the store when the frame at work began
 
@@ -122,10 +125,12 @@ class Session:
         self._behind -= len(frame)
         parts = frames.unpack(frame)
         kind = parts[0]
-        if kind == frames.CALLS:
+        if kind == frames.CALLS or kind == frames.MORE:
             if len(parts) != 3 or type(parts[1]) is not int or type(parts[2]) is not tuple:
                 raise FrameError("CALLS: wrong parts")
             _, self._id, self._calls = parts
+            if self._full and kind == frames.CALLS:
+                self._full = set()
             self._room = self._broker.room(len(frame))
             if not self._calls:
                 self.tell(frames.CALLS, self._id, (), ())
@@ -141,7 +146,7 @@ class Session:
 
     def _call(self, most: int) -> int:
         """Do up to `most` of the calls of the frame at work."""
-        calls, done, known = self._calls, self._done, self._broker.calls
+        calls, done, known, full = self._calls, self._done, self._broker.calls, self._full
         worth = 0
         for index in range(len(done), len(calls)):
             if worth >= most:
@@ -153,6 +158,8 @@ class Session:
                 raise FrameError("CALLS: something that is no call") from None
             check(name, arguments)
             try:
+                if full and name in SENDS and arguments[0] in full:
+                    raise self._broker.store.queues.refuse(name, arguments)
                 if self._room <= 0 and name in STORING and self._broker.refuses(name, self._room):
                     done.append(None)
                 else:
@@ -160,14 +167,24 @@ class Session:
             except (LayerError, TypeError) as error:
                 done.append(None)
                 self._errors.append((index, type(error).__name__, str(error)))
+                if isinstance(error, ChannelFull) and name in SENDS:
+                    self._found_full(arguments[0])
             except Exception:
                 log.exception("error in the call %s of a client", name)
                 done.append(None)
                 self._errors.append((index, LayerError.__name__, f"the bus failed in {name}; its log says how"))
             if name == "put_many":
                 worth += len(arguments[4]) // _AS_QUICK
+                if done[index] is not None:
+                    self._found_full(arguments[0])
             elif name == "heard":
                 self.hears = True
         self.tell(frames.CALLS, self._id, done, self._errors)
         self._calls, self._done, self._errors = (), [], []
         return worth
+
+    def _found_full(self, queue: str) -> None:
+        """Let nothing of this run overtake a send that found no room."""
+        self._full.add(queue)
+        if len(self._full) > _FULL:
+            raise FrameError(f"MORE: a run in which {_FULL} queues are full")

@@ -96,11 +96,11 @@ class Stream(asyncio.Protocol):
             error = LayerUnavailable(f"the bus at {self._path} does not keep up: {UNSENT >> 20} MiB wait for it")
             self._loop.call_soon(done, [error] * len(calls))
             return
-        written = []
+        written: list[bytes] = []
         run = _Run(len(calls), done)
         for parcel in parcels(calls):
             number = self.number()
-            written.append(self._frame(frames.CALLS, number, parcel.calls))
+            written.append(self._frame(frames.MORE if written else frames.CALLS, number, parcel.calls))
             self._pending.append((self._loop.time(), number, parcel, run))
             run.left += 1
         transport.write(written[0] if len(written) == 1 else b"".join(written))

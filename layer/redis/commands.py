@@ -1,6 +1,7 @@
 """Calls of the store as Redis commands, and replies as outcomes.
 
-Adjacent sends to one queue become one command. Nothing here does I/O.
+Adjacent sends to one queue become one command. Where a run has several commands for a queue, they are linked, so that
+none puts anything there once one before it found no room (`links.py`). Nothing here does I/O.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,12 +12,14 @@ import msgpack
 from hiredis import ReplyError
 
 from ..calls import Call, lost
-from ..errors import ChannelFull, LayerUnavailable
+from ..errors import LayerUnavailable
 from ..store.letters import AGE
 from ..store.listeners import HEARD, LEASE
+from ..store.queues import SENDS
 from . import outcomes
 from .elements import decode, encode, message_tail
 from .keys import Keys
+from .links import Links
 from .scripts import SHA
 
 Command = tuple[Any, ...]
@@ -47,11 +50,18 @@ class Plan:
     def outcomes(self, replies: Sequence[Any]) -> list[Outcome]:
         """Return for each call its value, or the error it raises."""
         results: list[Outcome] = [None] * len(self._calls)
+        failed: dict[str, Exception] = {}  # queue → what became of a command for it: those behind do nothing then
         for (numbers, read), reply in zip(self._steps, replies, strict=True):
             if isinstance(reply, ReplyError):
-                error = outcomes.refused(reply, self._calls[numbers[0]])
+                call = self._calls[numbers[0]]
+                error = outcomes.refused(reply, call)
                 for number in numbers:
                     results[number] = error
+                if call[0] in SENDS:
+                    failed[call[1][0]] = error
+            elif failed and (queue := self._held_up(numbers[0], reply)) in failed:
+                for number in numbers:
+                    results[number] = failed[queue]
             elif read is _puts:
                 self._put(results, numbers, reply)
             elif not isinstance(results[numbers[0]], Exception):
@@ -62,6 +72,12 @@ class Plan:
         """Return for each call the error it raises when the connection was lost."""
         return list(lost(self._calls, error))
 
+    def _held_up(self, number: int, reply: Any) -> str:
+        """Return the queue of a send that did nothing for the sake of one before it; "" of any other call."""
+        name, args = self._calls[number]
+        queue: str = args[0] if name in SENDS and type(reply) is list and reply[0] < 0 else ""
+        return queue
+
     def _put(self, results: list[Outcome], numbers: Sequence[int], reply: Any) -> None:
         for number in numbers:
             results[number] = True
@@ -69,7 +85,7 @@ class Plan:
             return
         queue, capacity = self._calls[numbers[0]][1][0], self._calls[numbers[0]][1][4]
         for index in reply[1:]:
-            results[numbers[index - 1]] = ChannelFull.of(queue, reply[0], capacity)
+            results[numbers[index - 1]] = outcomes.full(queue, reply[0], capacity)
 
 
 class Commands:
@@ -82,6 +98,7 @@ class Commands:
     def __init__(self, keys: Keys) -> None:
         self.keys = keys
         self._heads: dict[tuple[str, float], list[bytes]] = {}  # queue, expiry → how each of its sends begins
+        self._links = Links(keys)
         self._makers: dict[str, Callable[[tuple[Any, ...]], tuple[Command, _Decode]]] = {
             "put": self._put_one,
             "cancel": self._cancel,
@@ -139,6 +156,7 @@ class Commands:
         heads = self._heads
         # Sends that may still be joined: queue → expiry, the command under way, which calls it stands for
         joined: dict[str, tuple[float, list[Any], list[int]]] = {}
+        apart = False  # whether a queue may have several commands
         for number, (name, args) in enumerate(calls):
             if name == "put" and len(args) == 6:
                 queue, local, body, expiry = args[:4]
@@ -147,6 +165,8 @@ class Commands:
                     entry[1].append(message_tail(local, body))
                     entry[2].append(number)
                     continue
+                if entry is not None:
+                    apart = True
                 if "?" not in queue:
                     head = heads.get((queue, expiry)) or self._head(*args)
                     entry = joined[queue] = expiry, [*head, message_tail(local, body)], [number]
@@ -154,9 +174,12 @@ class Commands:
                     steps.append((entry[2], _puts))
                     continue
             joined.clear()
+            apart = True
             for command, read in self._restore(args) if name == "restore" else (self._makers[name](args),):
                 commands.append(command)
                 steps.append(((number,), read))
+        if apart and len(commands) > 1:
+            self._links.link(commands, [calls[numbers[0]] for numbers, _ in steps])
         plan.commands = list(map(tuple, commands))
         return plan
 

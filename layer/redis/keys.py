@@ -81,6 +81,10 @@ class Keys:
         """Return the key that tells that something was sent to a queue."""
         return b"%bo:{%b}:%b" % (self.prefix, queue.encode(), once.encode("utf-8", "surrogatepass"))
 
+    def run(self, queue: str, mark: str) -> bytes:
+        """Return the key that tells that what a run has put into a queue so far was taken."""
+        return b"%bh:{%b}:%b" % (self.prefix, queue.encode(), mark.encode())
+
     def state(self, key: str) -> bytes:
         """Return the key of a value."""
         return b"%bs:{%b}" % (self.prefix, key.encode("utf-8", "surrogatepass"))

@@ -57,7 +57,11 @@ def refused(error: ReplyError, call: Call) -> Exception:
 def put(queue: str, capacity: int, reply: Any) -> bool | LayerError:
     if isinstance(reply, bytes):
         return blobs.missing(text(reply))
-    return ChannelFull.of(queue, reply[0], capacity) if isinstance(reply, list) else reply == 1
+    return full(queue, reply[0], capacity) if isinstance(reply, list) else reply == 1
+
+
+def full(queue: str, depth: int, capacity: int) -> ChannelFull:
+    return ChannelFull.behind(queue) if depth < 0 else ChannelFull.of(queue, depth, capacity)
 
 
 def appended(key: str, at: int, capacity: int, reply: Any) -> int | LayerError:

@@ -15,9 +15,10 @@ from typing import Any
 from ..base import Layer
 from ..blobs import BlobKey
 from ..calls import Call, lost
-from ..errors import LayerError, LayerUnavailable
+from ..errors import ChannelFull, LayerError, LayerUnavailable
 from ..inbox import Callbacks, Inbox
 from ..reader import Reader
+from ..store.queues import SENDS
 from .address import Where
 from .cluster import Slot
 from .commands import Plan
@@ -143,17 +144,30 @@ class SpreadLayer(RedisLayer):
         if self.closed:
             return list(lost(calls, self.unavailable()))
         outcomes: list[Any] = []
+        full: set[str] = set()  # queues that were full for a send: nothing overtakes it
         for step in steps(calls):
             away = next((outcome for outcome in outcomes if isinstance(outcome, LayerUnavailable)), None)
             if away is None:
-                outcomes += self._together(step)
+                outcomes += self._together(step, full)
             else:  # as over one connection, where nothing arrives behind what was lost
                 outcomes += [LayerUnavailable(str(away))] * len(step)
         return outcomes
 
-    def _together(self, calls: Sequence[Call]) -> list[Any]:
-        """Run calls at their places, at all of them at once, once the blobs are there that they name."""
-        refused = {number: error for number, call in enumerate(calls) if (error := self._blobs.bring(call)) is not None}
+    def _together(self, calls: Sequence[Call], full: set[str]) -> list[Any]:
+        """Run calls at their places, at all of them at once, once the blobs are there that they name.
+
+        Args:
+            calls: Sends only, or others only.
+            full: Queues to which nothing is sent; those are added that are full for a send.
+        """
+        refused: dict[int, LayerError] = {}
+        for number, call in enumerate(calls):
+            held_up = full and call[0] in SENDS and call[1][0] in full
+            error = ChannelFull.behind(call[1][0]) if held_up else self._blobs.bring(call)
+            if error is not None:
+                refused[number] = error
+                if isinstance(error, ChannelFull):
+                    full.add(call[1][0])
         outcomes = [[refused[number]] if number in refused else [] for number in range(len(calls))]
         left = [number for number in range(len(calls)) if number not in refused]
         parts = self.router.divide([calls[number] for number in left] if refused else calls)
@@ -161,10 +175,14 @@ class SpreadLayer(RedisLayer):
         for numbers, finish in under_way:
             for number, outcome in zip(numbers, finish(), strict=True):
                 outcomes[left[number]].append(outcome)
-        return [
+        merged = [
             merge(call, several) if len(several) > 1 else several[0]
             for call, several in zip(calls, outcomes, strict=True)
         ]
+        for (name, args), outcome in zip(calls, merged, strict=True):
+            if isinstance(outcome, ChannelFull) and name in SENDS:
+                full.add(args[0])
+        return merged
 
     def _make_inbox(self, name: str, loop: AbstractEventLoop, callbacks: Callbacks, lasting: bool) -> Inbox:
         inbox = SpreadInbox(self, name, loop, callbacks, lasting)

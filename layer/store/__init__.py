@@ -6,9 +6,10 @@ around each call.
 """
 
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any
 
+from ..errors import ChannelFull, LayerError
 from .agenda import Agenda
 from .blobs import Blobs
 from .durable import Durables
@@ -16,10 +17,12 @@ from .durable_queue import Journal
 from .groups import Groups
 from .letters import Letters
 from .listeners import Listeners
-from .queues import ELEMENT_BYTES, Queues
+from .queues import ELEMENT_BYTES, SENDS, Queues
 from .state import State
 
 __all__ = ["Store"]
+
+Call = tuple[str, tuple[Any, ...]]
 
 
 class Store:
@@ -94,6 +97,36 @@ class Store:
             "drop_blob": self.blobs.drop,
             "flush": self.flush,
         }
+
+    def run(self, calls: Iterable[Call]) -> list[Any]:
+        """Run calls in order, `put_many` not among them; return for each its value or the LayerError it raised.
+
+        Where a send finds no room, those behind it to the same queue are refused, too: room that is made meanwhile, or
+        that is enough for a smaller one, lets nothing overtake it.
+        """
+        outcomes: list[Any] = []
+        known = self.calls
+        left = iter(calls)
+        for name, args in left:
+            try:
+                outcomes.append(known[name](*args))
+            except LayerError as error:
+                outcomes.append(error.with_traceback(None))
+                if isinstance(error, ChannelFull) and name in SENDS:
+                    self._run_on(left, outcomes, {args[0]})
+        return outcomes
+
+    def _run_on(self, left: Iterator[Call], outcomes: list[Any], full: set[str]) -> None:
+        """Run what is left of a run in which some queues were full for a send."""
+        for name, args in left:
+            try:
+                if name in SENDS and args[0] in full:
+                    raise self.queues.refuse(name, args)
+                outcomes.append(self.calls[name](*args))
+            except LayerError as error:
+                outcomes.append(error.with_traceback(None))
+                if isinstance(error, ChannelFull) and name in SENDS:
+                    full.add(args[0])
 
     def statistics(self) -> dict[str, Any]:
         """Return the ASGI 1.x statistics of the whole store, and what was lost beside full channels."""

@@ -14,6 +14,9 @@ from .queue import Queue
 
 _FOREVER = float("inf")
 SWEEP = 60.0  # how often a queue is looked at that nobody takes from
+SENDS = frozenset(("put", "put_many", "put_durable"))
+"""The calls that put messages into one queue, their first argument, or raise ChannelFull."""
+
 ELEMENT_BYTES = 300  # what a held message or entry takes beyond its body, about
 _RETIRED = 1000  # counts of queues that are gone, kept for statistics
 
@@ -128,7 +131,7 @@ class Queues:
     def put_many(
         self, name: str, expiry: float, capacity: int, max_bytes: int | None, parts: Sequence[Any]
     ) -> tuple[int, list[int]] | None:
-        """Put messages at the tail of a queue, as `put` does one after the other.
+        """Put messages at the tail of a queue, as a run of `put`s does: up to the first that finds no room.
 
         Args:
             name, expiry, capacity, max_bytes: As of `put`.
@@ -159,12 +162,12 @@ class Queues:
                 queue.life, queue.deadline = expiry, deadline
         else:
             for index, element in enumerate(elements):
-                if self._make_room(queue, len(element[4]), capacity, max_bytes, now):
-                    queue.append(element)
-                    if queue.single:  # at once, so that nothing of this is taken for expired
-                        queue.life, queue.deadline = expiry, deadline
-                else:
-                    refused.append(index)
+                if not self._make_room(queue, len(element[4]), capacity, max_bytes, now):
+                    refused.extend(range(index, len(elements)))
+                    break
+                queue.append(element)
+                if queue.single:  # at once, so that nothing of this is taken for expired
+                    queue.life, queue.deadline = expiry, deadline
         put = len(elements) - len(refused)
         queue.sent.count += put
         queue.full.count += len(refused)
@@ -173,6 +176,13 @@ class Queues:
             if name in self._watched:
                 self._notify(name)
         return (queue.used, refused) if refused else None
+
+    def refuse(self, call: str, arguments: tuple[Any, ...]) -> ChannelFull:
+        """Count what a call of `SENDS` would put behind one that found the queue full; return what it is told."""
+        queue = self._queues.get(arguments[0])
+        if queue is not None:  # else it has just been dropped, with all that was in it
+            queue.full.count += len(arguments[4]) // 2 if call == "put_many" else 1
+        return ChannelFull.behind(arguments[0])
 
     def offer(self, name: str, element: Element, capacity: int, max_bytes: int | None, now: float) -> bool:
         """Put a group's message at the tail of a queue; False if it is full."""

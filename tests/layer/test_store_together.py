@@ -56,13 +56,8 @@ class Side:
 
 
 def one_by_one(side: Side, name: str, bodies: list[bytes], expiry: float, capacity: int, most: int | None) -> list[int]:
-    refused = []
-    for index, body in enumerate(bodies):
-        try:
-            side.queues.put(name, str(index), body, expiry, capacity, most)
-        except ChannelFull:
-            refused.append(index)
-    return refused
+    calls = [("put", (name, str(index), body, expiry, capacity, most)) for index, body in enumerate(bodies)]
+    return [index for index, outcome in enumerate(side.store.run(calls)) if isinstance(outcome, ChannelFull)]
 
 
 def together(side: Side, name: str, bodies: list[bytes], expiry: float, capacity: int, most: int | None) -> list[int]:
@@ -148,7 +143,21 @@ def test_a_single_reader_channel_that_had_expired_lives_from_the_first_that_is_p
     assert side.queues.peek("body?1", 9) == [b"1"]
 
 
-def test_a_smaller_one_behind_one_that_is_too_large_is_put() -> None:
+def test_a_smaller_one_behind_one_that_is_too_large_is_refused_too() -> None:
     side = Side()
     parts = ("a", b"1" * 40, "b", b"2" * 40, "c", b"3" * 10)
-    assert side.queues.put_many("inbox!", 60.0, 100, 60, parts) == (2, [1])
+    assert side.queues.put_many("inbox!", 60.0, 100, 60, parts) == (1, [1, 2])
+    assert side.queues.channel_statistics("inbox!")["channel_full_count"] == 2
+
+
+def test_a_run_puts_nothing_where_one_of_its_sends_found_no_room() -> None:
+    """Room that time makes in the middle of a run is for the next one."""
+    side = Side()
+    side.queues.put("plain", "", b"old", 5.0, 1)
+    passes = ("cancel", ("other", "k"))
+    put = ("put", ("plain", "", b"new", 60.0, 1, None))
+    side.store.calls["cancel"] = lambda *_: side.clock.advance(6)
+    found = side.store.run([put, passes, put, ("put", ("other", "", b"new", 60.0, 1, None))])
+    assert [type(outcome) for outcome in found] == [ChannelFull, type(None), ChannelFull, bool]
+    assert side.queues.channel_statistics("plain")["channel_full_count"] == 2
+    assert side.store.run([put]) == [True]

@@ -141,6 +141,28 @@ def test_a_dropped_chunk_ends_its_response_as_an_error(small: MemoryLayer, clock
     assert small.dead_letters()[0]["reason"] == f"{REPLIES} stayed full"
 
 
+def test_the_small_last_part_of_a_response_does_not_pass_the_others(clock: ManualClock) -> None:
+    """An inbox is full by bytes, too: where no part of 64 KiB fits, the rest of a body may."""
+    layer = MemoryLayer(clock=clock)
+    body = bytes(range(256)) * 1172
+    worker = Bench(layer, clock, [route("http.request", lambda message: message.reply(body))])
+    for size in [1 << 20] * 63 + [(1 << 20) - 66_000]:
+        layer.send(f"{REPLIES}other", {"x": b"x" * size}, expiry=1)
+    for local in "12":
+        worker.request(local=local)
+    worker.run()
+    clock.advance(0.5)
+    worker.run()
+    clock.advance(0.6)
+    worker.run()
+    found = worker.taken(REPLIES)
+    for local in "12":
+        parts = [message for name, message in found if name == REPLIES + local]
+        assert [part.get("status") for part in parts] == [200, None, None, None, None]
+        assert b"".join(part["content"] for part in parts) == body
+    assert worker.stats == {"messages": 2}
+
+
 def test_the_end_of_a_response_is_tried_longer(small: MemoryLayer, clock: ManualClock) -> None:
     worker = Bench(small, clock, [route("http.request", lambda message: message.reply(b"x" * 400_000))])
     worker.request()

@@ -1,9 +1,10 @@
 #!lua
 -- Put messages at the tail of one queue: the way nearly all messages go. _queue.lua has the data model.
--- KEYS: q, m, z of the queue.
+-- KEYS: q, m, z of the queue; where it is not the only one of a run, two more: _run.lua.
 -- ARGV: P, name, expiry in seconds, capacity, most bytes or "", then elements without their two times.
--- Returns the depth where all were taken; else {depth, number of the first that was refused, of the second, …}.
-local q, m, z = KEYS[1], KEYS[2], KEYS[3]
+-- Returns the depth where all were taken; else {depth, number of the first that was refused, of the second, …}: all from
+-- the first that finds no room. A depth of -1: so did one that another command of the run was to put.
+local q, m, z, before, after = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local expiry, capacity, most = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local t = redis.call('TIME')
 local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
@@ -11,6 +12,10 @@ local deadline = now + expiry
 local head = struct.pack('>dd', deadline, now)
 local values, count, size = {}, #ARGV - 5, 0
 for i = 1, count do values[i] = head .. ARGV[i + 5] end
+
+if after then
+-- uses _run.lua
+end
 
 -- Where nothing is delayed and there is room, this is all. It stands before the functions for everything else, which
 -- take longer to make than this takes.
@@ -62,26 +67,21 @@ end
 local Q = queue(ARGV[2])
 if call('ZCARD', z) > 0 then promote(Q, now) end
 trim(Q, now)
-local refused = {0}
-local some = {}
+local taken = 0
 if Q.inbox then
   -- Bytes are bounded too, and notes do not count, so that the length of the list tells neither.
-  for i = 1, count do
-    if room(Q, size_of(values[i]), capacity, most, now) then
-      append(Q, {values[i]}, deadline, 1, size_of(values[i]), now)
-    else
-      refused[#refused + 1] = i
-    end
+  while taken < count and room(Q, size_of(values[taken + 1]), capacity, most, now) do
+    taken = taken + 1
+    append(Q, {values[taken]}, deadline, 1, size_of(values[taken]), now)
   end
 else
-  local free = capacity - length(Q) - call('ZCARD', z)
-  for i = 1, count do
-    if i <= free then some[i] = values[i] else refused[#refused + 1] = i end
-  end
-  if #some > 0 then append(Q, some, deadline, #some, 0, now) end
+  taken = math.max(0, math.min(count, capacity - length(Q) - call('ZCARD', z)))
+  if taken > 0 then append(Q, {unpack(values, 1, taken)}, deadline, taken, 0, now) end
 end
-sent(Q, count - #refused + 1, now)
-refused[1] = length(Q)
-if #refused == 1 then return refused[1] end
-call('HINCRBY', Q.m, 'f', #refused - 1)
+sent(Q, taken, now)
+if taken == count then return length(Q) end
+if after and after ~= m then call('DEL', after) end
+call('HINCRBY', Q.m, 'f', count - taken)
+local refused = {length(Q)}
+for i = taken + 1, count do refused[#refused + 1] = i end
 return refused

@@ -1,8 +1,14 @@
 #!lua
 -- Put one message into a durable channel; _durable.lua has the data model.
--- KEYS: x, m, y, e, q, t of the queue, the mark of `once`, later, wake, loose.
+-- KEYS: x, m, y, e, q, t of the queue, the mark of `once`, later, wake, loose; where it is not the only one of a run, two
+-- more: _run.lua.
 -- ARGV: P, name, expiry, capacity, delay, key or "", whether once, window in seconds, the element without its two times, keys of blobs with a space between them.
--- Returns 1, 0 (once was seen), {depth} when it is full, or the key of a blob that is gone.
+-- Returns 1, 0 (once was seen), {depth} when it is full, or the key of a blob that is gone; {-1, …}: another command of the
+-- run found it full.
+local before, after, count = KEYS[11], KEYS[12], 1
+if after then
+-- uses _run.lua
+end
 
 -- Where there is room and nothing is asked for, this is all. It stands before the functions for everything else, which
 -- take longer to make than this takes.
@@ -37,6 +43,7 @@ local replaced = key ~= '' and call('HGET', Q.d, '#' .. key)
 if not replaced and pending(Q) >= capacity then
   forget_expired(Q, now)
   if pending(Q) >= capacity then
+    if after and after ~= Q.m then call('DEL', after) end
     call('HINCRBY', Q.m, 'f', 1)
     call('PEXPIRE', Q.m, BOOKS)
     call('SADD', P .. 'queues', name)

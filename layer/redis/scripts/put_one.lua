@@ -1,9 +1,14 @@
 #!lua
--- uses _queue.lua
--- Put one message with all that a send may ask for, or into a "?" channel.
--- KEYS: q, m, z, d of the queue, the mark of `once`, due, wake.
+-- Put one message with all that a send may ask for, or into a "?" channel; _queue.lua has the data model.
+-- KEYS: q, m, z, d of the queue, the mark of `once`, due, wake; where it is not the only one of a run, two more: _run.lua.
 -- ARGV: P, name, expiry, capacity, most bytes or "", delay, key or "", whether once, window in seconds, who gets credit or "", whether last, the element without its two times.
--- Returns 1, 0 (once was seen), or {depth} when it is full.
+-- Returns 1, 0 (once was seen), or {depth} when it is full; {-1, …}: so it was for another command of the run.
+local before, after, count = KEYS[8], KEYS[9], 1
+if after then
+-- uses _run.lua
+end
+
+-- uses _queue.lua
 local name, expiry, capacity, most = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local delay, key, once, window = tonumber(ARGV[6]), ARGV[7], ARGV[8] == '1', tonumber(ARGV[9])
 local credit, last, tail = ARGV[10], ARGV[11] == '1', ARGV[12]
@@ -17,6 +22,7 @@ if call('ZCARD', Q.z) > 0 then promote(Q, now) end
 if once and call('EXISTS', KEYS[5]) == 1 then return 0 end
 local replaced = key ~= '' and call('HGET', Q.d, '#' .. key)
 if not last and not replaced and not room(Q, size, capacity, most, now) then
+  if after and after ~= Q.m then call('DEL', after) end
   call('HINCRBY', Q.m, 'f', 1)
   call('PEXPIRE', Q.m, BOOKS, 'NX')
   if not Q.single then call('SADD', P .. 'queues', name) end

@@ -9,9 +9,12 @@ from .groups import Groups
 from .inboxes import Inboxes
 from .messages import Messages
 from .queues import Queues
+from .runs import Runs
 from .state import State
 from .threads import Threads
 
 
-class LayerConformance(Messages, Queues, Flushes, Delays, Durable, Blobs, Bodies, Groups, Inboxes, State, Threads):
+class LayerConformance(
+    Messages, Queues, Runs, Flushes, Delays, Durable, Blobs, Bodies, Groups, Inboxes, State, Threads
+):
     """All parts of the suite. Subclass it and set `subject_class`."""

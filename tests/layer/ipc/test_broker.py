@@ -228,6 +228,35 @@ def test_errors_of_the_store_reach_the_caller_by_their_names(broker: Broker, cli
     assert [(index, name) for index, name, _ in errors] == [(1, "ChannelFull"), (3, "TypeError")]
 
 
+def test_a_queue_that_was_full_for_a_run_stays_so_to_its_end(broker: Broker, client: Client) -> None:
+    """Others may take from it between two frames, and between two calls of one."""
+    other = joined(broker)
+
+    def many(count: int, capacity: int = 2) -> tuple[Any, ...]:
+        return "put_many", ("a", 60.0, capacity, None, ("", b"x") * count)
+
+    client.send(frames.CALLS, 1, (many(3), ("purge", ("a",)), many(1, 9), ("put", ("b", "", b"x", 60.0, 1, None))))
+    [(_, _, outcomes, errors)] = client.told()
+    assert outcomes == ((2, (2,)), 2, None, True)
+    assert errors == ((2, "ChannelFull", "a is full: a send before this one found no room"),)
+    other.send(frames.CALLS, 1, (("purge", ("b",)), ("put", ("c", "", b"x", 60.0, 0, None))))
+    other.told()
+    client.send(frames.MORE, 2, (many(2, 9), ("put", ("b", "", b"x", 60.0, 1, None))))
+    [(kind, number, outcomes, errors)] = client.told()
+    assert (kind, number, outcomes, [name for _, name, _ in errors]) == (frames.CALLS, 2, (None, True), ["ChannelFull"])
+    assert broker.store.queues.channel_statistics("a")["channel_full_count"] == 4
+    client.send(frames.CALLS, 3, (many(2, 9),))
+    assert client.told() == [(frames.CALLS, 3, (None,), ())]
+
+
+def test_how_many_queues_a_run_finds_full_is_bounded(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trunkline.layer.ipc.session._FULL", 3)
+    for name in "abcd":
+        client.send(frames.MORE, 1, (("put", (name, "", b"x", 60.0, 0, None)),))
+    client.told()
+    assert client.cuts == ["MORE: a run in which 3 queues are full"]
+
+
 def test_an_error_of_the_broker_itself_ends_nobody(
     broker: Broker, client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -447,7 +476,7 @@ def test_the_end_answers_everybody(broker: Broker, client: Client) -> None:
     client.send(frames.TAKE, 1, ("b",), 0, 1, True, (), None)
     client.told()
     client.send(frames.CALLS, 2, (PUT,) * 10)
-    other.send(frames.CALLS, 3, (PUT, *((("put", ("a", "", b"x", 60.0, 5000, None)),) * 2000)))
+    other.send(frames.CALLS, 3, (*((("put", ("a", "", b"x", 60.0, 5000, None)),) * 2000), PUT))
     broker.turn()
     assert broker.stop("the end") == 2010, "what had begun was finished"
     client.send(frames.CALLS, 4, (PUT,))

@@ -9,6 +9,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hiredis import ReplyError
 
 from trunkline.layer import ChannelFull, LayerError, LayerUnavailable
 from trunkline.layer.redis.elements import decode
@@ -255,6 +256,51 @@ def test_what_expired_in_an_inbox_does_not_count_when_a_note_comes(place: Place)
     place.wait(lambda: not place.command("EXISTS", place.key("q:{x!}")))
     place.layer.group_add("g", "x!a")
     assert place.layer.channel_statistics("x!")["messages_pending"] == 1
+
+
+# several commands of one run for one queue
+
+
+def run_of(place: Place, *channels: str, **options: Any) -> Any:
+    """Return a batch of sends to these channels, with something between them that keeps them apart."""
+    batch = place.layer.batch()
+    for n, channel in enumerate(channels):
+        batch.send(channel, {"n": n}, **options)
+        batch.delete_state("nothing")
+    return batch
+
+
+@pytest.mark.parametrize("options", [{}, {"once": "o"}, {"expiry": 5}])
+def test_marks_of_a_run_are_taken_away_by_it(make: Callable[..., Place], options: dict[str, Any]) -> None:
+    place = make(capacity=3, durable=["jobs"])
+    for channel in ("a", "x!1", "b?c", "jobs"):
+        outcomes = run_of(place, *[channel] * 3, **options).run()
+        assert outcomes[::2] == ([True, False, False] if "once" in options else [True] * 3)
+        run_of(place, *[channel] * 20).run()
+    assert place.found("h:*") == set()
+
+
+def test_what_redis_did_not_do_holds_up_what_comes_behind_it(place: Place) -> None:
+    """One command was refused without having run; when the next one comes there may be memory again."""
+    batch = run_of(place, "a", "b", "a", "x!1", "x!1", "a")
+    commands = place.layer._commands
+    plan = commands.plan([call for call, _ in batch.calls])
+    at = [index for index, command in enumerate(plan.commands) if commands.keys.list("a") in command]
+    assert len(at) == 3
+    replies = [place.command(*command) if index != at[0] else None for index, command in enumerate(plan.commands)]
+    replies[at[0]] = ReplyError("OOM command not allowed when used memory > 'maxmemory'.")
+    outcomes = plan.outcomes(replies)[::2]
+    assert [outcome is True for outcome in outcomes] == [False, True, False, True, True, False]
+    assert all(isinstance(outcomes[n], ChannelFull) and "out of memory" in str(outcomes[n]) for n in (0, 2, 5))
+    assert place.layer.receive(["a"]) == (None, None)
+    assert place.layer.channel_statistics("a")["channel_full_count"] == 2
+    replies[at[0]] = ReplyError("MISCONF Redis is configured to save RDB snapshots")
+    outcomes = plan.outcomes(replies)[::2]
+    assert all(isinstance(outcomes[n], LayerUnavailable) and not outcomes[n].uncertain for n in (0, 2, 5))
+    replies[at[0]] = 1
+    outcomes = plan.outcomes(replies)[::2]
+    assert outcomes[0] is True, "and a mark may have gone, where Redis took so long"
+    assert all(isinstance(outcomes[n], ChannelFull) and "a is full" in str(outcomes[n]) for n in (2, 5))
 
 
 # a Redis that refuses
