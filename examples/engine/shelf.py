@@ -116,6 +116,7 @@ class ShelfInbox(Inbox):
     def __init__(self, layer: ShelfLayer, *described: Any) -> None:
         super().__init__(layer, *described)
         self.shelf, self.holder = layer.shelf, secrets.token_hex(8)
+        self.heard = self.shelf.store.listeners.known
         self._membership.load(layer._call(self._checked.lease(self.name, self.holder, math.inf, self._lasting)))
         self.again = self._loop.call_soon(self.read)
         with self.shelf.lock:
@@ -125,9 +126,6 @@ class ShelfInbox(Inbox):
     def notify(self) -> None:
         with suppress(RuntimeError):  # the loop was closed
             self._loop.call_soon_threadsafe(self.read)
-
-    def listening(self) -> Any:
-        return self.shelf.store.listeners.listening()
 
     def _transmit(self, calls: Any, thens: Any) -> None:
         self._settle(thens, self._layer._run(calls))
