@@ -269,8 +269,12 @@ class Inbox(ABC):
         open_ = self._checked.open
         for group, locals_, element in taken.messages:
             try:
-                items.append(_new(InboxItem, (group, locals_, open_(element[4]))))
-            except ValueError:  # whoever wrote this into our queue was not one of us
+                message = open_(element[4])
+            except ValueError:
+                message = None
+            if type(message) is dict:
+                items.append(_new(InboxItem, (group, locals_, message)))
+            else:  # whoever wrote this into our queue was not one of us
                 self.stats["unreadable"] += 1
         if items:
             self._run(self._callbacks.receive, items)

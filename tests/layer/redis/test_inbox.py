@@ -572,10 +572,11 @@ def test_what_has_expired_on_redis_clock_is_dropped_and_counted(place: Place) ->
     assert queues.statistics()["messages_pending"] == 0
 
 
-def test_a_message_that_cannot_be_unpacked_stops_nothing(place: Place) -> None:
+@pytest.mark.parametrize("body", [b"\xc1", b"", b"\x05", b"\xc0", b"\xa4done", b"\x91\x01"])
+def test_what_is_no_message_stops_nothing(place: Place, body: bytes) -> None:
     inbox = place.open()
     place.send("a", 1)
-    place.redis.store.queues.put(NAME, "b", b"\xc1", 60, 10)
+    place.redis.store.queues.put(NAME, "b", body, 60, 10)
     place.send("c", 3)
     place.turn()
     assert place.numbers() == [(["a"], 1), (["c"], 3)]
