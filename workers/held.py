@@ -78,8 +78,7 @@ class Held:
         else:
             batch.send(name, plain(content), trusted=trusted)
         self._weigh(batch)
-        if self.answer is None and name == self.reply_name:
-            self.answer = dict(content)
+        self.note_answer(name, content)
 
     def send_group(self, group: str, content: Mapping[str, Any], exclude: str | list[str] | None) -> None:
         """Hold a message to a group, likewise."""
@@ -164,7 +163,7 @@ class Held:
     def _room(self) -> Batch:
         batch = self.batch
         if batch is None:
-            batch = self.batch = Batch(self.layer)
+            batch = self.batch = self.layer.batch()
         elif len(batch.calls) + len(self.letters) >= MOST_SENDS:
             raise HeldTooMuch(f"one consumer holds at most {MOST_SENDS} sends; use immediately=True")
         return batch

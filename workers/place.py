@@ -140,7 +140,9 @@ class Place:
             worker._unreserve(limit - taken)
         if taken < limit:
             self._full, self._largest = 0, _FIRST
-        elif limit == self._largest:
+        elif limit < self._largest:
+            self._full = 0
+        else:
             self._full += 1
             if self._full == _BEHIND:
                 self._full, self._largest = 0, min(2 * self._largest, _LARGEST)

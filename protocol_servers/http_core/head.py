@@ -37,6 +37,7 @@ _PLAIN_LINE = re.compile(
 )
 _HARMLESS = frozenset((b"host", b"connection"))  # of `_SPECIAL`: they mean the same with every plain line
 _KNOWN_HEADS = 256
+_REST = 16 * _KNOWN_HEADS
 _LONGEST_KNOWN = 2048  # bytes of header lines; with `_MOST_LINES` this bounds what may be remembered to some 2 MB
 _MOST_LINES = 32
 
@@ -128,17 +129,20 @@ class HeadParser:
     A head is parsed in one call without waiting, so one parser serves a whole server and an idle connection holds none.
 
     A client sends the same header lines with each of its requests, or nearly so. What the lines of a request without
-    a body came to is remembered by their bytes, so that the next time they cost one look.
+    a body came to is remembered by their bytes, so that the next time they cost one look. Where few come again, as
+    behind a proxy that numbers requests, that costs more than it saves, and is left alone for a while.
 
     Args:
         limits: sizes that a request must keep.
     """
 
-    __slots__ = ("_dropped", "_headers", "_known", "_limits", "_parser", "_special", "_target")
+    __slots__ = ("_dropped", "_headers", "_hits", "_known", "_limits", "_parser", "_rest", "_special", "_target")
 
     def __init__(self, limits: HttpLimits) -> None:
         self._limits = limits
         self._known: dict[bytes, list[Header]] = {}
+        self._hits = 0  # since nothing was known
+        self._rest = 0  # heads until lines are remembered again
         self._parser = HttpRequestParser(self)
         self._headers: list[Header] = []
         self._special: list[Header] = []
@@ -169,12 +173,13 @@ class HeadParser:
         Returns:
             What `parse` would, or None where `parse` has to look.
         """
-        line = _PLAIN_LINE.match(head)
+        line = _PLAIN_LINE.match(head) if self._known else None
         if line is None:
             return None
         headers = self._known.get(head[line.end() :])
         if headers is None:
             return None
+        self._hits += 1
         method, target, raw, query = line.groups(b"")
         if 0x25 in raw:  # a percent sign
             return None
@@ -227,16 +232,24 @@ class HeadParser:
             raise
         if request.length != 0 or not request.keep_alive:
             self._parser = HttpRequestParser(self)  # the old one waits for a body now, or for nothing more at all
-        elif len(head) - line_end <= _LONGEST_KNOWN and lines <= _MOST_LINES and _PLAIN_LINE.match(head):
+        elif self._rest:
+            self._rest -= 1
+        elif len(head) - line_end <= _LONGEST_KNOWN and lines <= _MOST_LINES and version == "1.1" and target[0] == 0x2F:
             self._remember(head[line_end:])
         return request
 
     def _remember(self, lines: bytes) -> None:
         """Remember the header lines of the request that was just read; it has no body, and keeps its connection."""
-        if lines not in self._known and all(name in _HARMLESS for name, _ in self._special):
-            if len(self._known) >= _KNOWN_HEADS:
-                self._known.clear()  # as with names
-            self._known[lines] = self._headers
+        known = self._known
+        if lines in known or not _HARMLESS.issuperset([name for name, _ in self._special]):
+            return
+        if len(known) >= _KNOWN_HEADS:
+            known.clear()  # as with names
+            hits, self._hits = self._hits, 0
+            if hits < _KNOWN_HEADS:
+                self._rest = _REST
+                return
+        known[lines] = self._headers
 
     def _diagnose(self, head: bytes) -> BadRequest:
         """Tell what is wrong with a head that did not pass, going through it once more."""

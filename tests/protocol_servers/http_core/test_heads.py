@@ -405,6 +405,24 @@ def test_header_lines_that_may_mean_another_thing_the_next_time_are_not_remember
     assert parser.recall(get(*lines)) is None
 
 
+def test_where_no_lines_come_again_none_are_remembered_for_a_while() -> None:
+    parser = HeadParser(HttpLimits())
+    for number in range(300):
+        parser.parse(get(b"X-Request-Id: %d" % number))
+    assert parser.recall(get(b"X-Request-Id: 299")) is None
+    assert not parser._known
+    for _ in range(16 * 256):
+        parser.parse(get())
+    assert parser.recall(get()) is not None
+
+
+def test_lines_of_http_1_0_and_of_absolute_targets_are_not_remembered() -> None:
+    parser = HeadParser(HttpLimits())
+    parser.parse(b"GET / HTTP/1.0\r\n" + HOST + b"Connection: keep-alive\r\n\r\n")
+    parser.parse(b"GET http://other/ HTTP/1.1\r\n" + HOST + b"Connection: keep-alive\r\n\r\n")
+    assert parser.recall(get(b"Connection: keep-alive")) is None
+
+
 def test_what_is_remembered_of_header_lines_is_bounded() -> None:
     parser = HeadParser(HttpLimits())
     for number in range(3000):
