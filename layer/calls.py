@@ -143,6 +143,10 @@ class Calls:
         """Return the queue behind a channel."""
         return self._find(channel)[0].queue
 
+    def capacity(self, channel: str) -> int:
+        """Return how many messages a channel holds."""
+        return self._find(channel)[0].capacity
+
     def name(self, channel: str) -> str:
         """Return a channel's name, after checking it."""
         self._find(channel)

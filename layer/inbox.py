@@ -209,6 +209,10 @@ class Inbox(ABC):
         """Return an unused single-reader channel's name; see `Layer.new_channel`."""
         return names.unique(pattern)
 
+    def capacity(self, channel: str) -> int:
+        """Return how many messages a channel holds: whoever keeps below it finds room in a channel of its own."""
+        return self._checked.capacity(channel)
+
     async def close(self) -> None:
         """Send what is waiting, then give back the lease and the memberships; a lasting inbox keeps its memberships."""
         if self._closed:

@@ -19,7 +19,7 @@ REQUEST = "http.request"
 DISCONNECT = "http.disconnect"
 BODY = "http.request.body?"
 CHUNK = 65536  # bytes of a body that travel in one message
-AHEAD = 16  # chunks on the channel that the consumer has not taken
+AHEAD = 16  # chunks on the channel that the consumer has not taken, at most: fewer where it holds fewer
 
 
 class Exchange:
@@ -33,6 +33,7 @@ class Exchange:
 
     __slots__ = (
         "_ahead",
+        "_ahead_most",
         "_body",
         "_channel",
         "_complete",
@@ -56,6 +57,7 @@ class Exchange:
         self._channel: str | None = None
         self._taken = False  # the layer took the request, so that there can be a reader of the channel
         self._ahead = 0
+        self._ahead_most = AHEAD
         self._complete = False  # the body was read to its end
         self._waits = False  # the client is not read from
         self._started = False
@@ -74,7 +76,10 @@ class Exchange:
         if self._channel is not None:
             self._pump()
         elif self._size > CHUNK:
-            self._channel = self._server.inbox.new_channel(BODY)
+            inbox = self._server.inbox
+            self._channel = inbox.new_channel(BODY)
+            # One that was refused would be a hole in the body: the others are on their way before that is known.
+            self._ahead_most = min(AHEAD, inbox.capacity(self._channel))
             self._publish(self._take())
 
     def end(self) -> None:
@@ -182,7 +187,7 @@ class Exchange:
     def _pump(self) -> None:
         """Send chunks as far as they may be sent; a small one waits for more to come while others are on their way."""
         if self._taken:
-            while self._ahead < AHEAD and self._is_worth_sending():
+            while self._ahead < self._ahead_most and self._is_worth_sending():
                 self._send_chunk({"content": self._take(), "more_content": True})
             if self._complete and len(self._body) <= CHUNK and self._channel is not None:
                 # The last chunk has room in every channel.

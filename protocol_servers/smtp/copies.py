@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 CHUNK = 64 * 1024
 FIRST_CHUNK = 4 * 1024  # sent before anybody reads, for every large part and every recipient
-AHEAD = 16  # chunks sent and not yet taken
+AHEAD = 16  # chunks sent and not yet taken, at most: fewer where the channel holds fewer
 DONE_EXPIRY = 5.0  # of the rest of a body whose consumer is done
 LATE_EXPIRY = 60.0  # of the rest of a body whose consumer is late and may still read
 
@@ -36,7 +36,11 @@ class Copy:
         self._address = address
         self.connection: Connection = server.open(self)
         self.channels = [server.inbox.new_channel("email.body?") for _ in large]
-        self._bodies = {name: _Body(part) for name, part in zip(self.channels, large, strict=True)}
+        # A chunk that was refused would be a hole in the body: the others are on their way before that is known.
+        self._bodies = {
+            name: _Body(part, min(AHEAD, server.inbox.capacity(name)))
+            for name, part in zip(self.channels, large, strict=True)
+        }
 
     def send(self, message: dict[str, Any]) -> None:
         """Send the message and the beginning of each body."""
@@ -92,10 +96,11 @@ class Copy:
 class _Body:
     """One part on its way through a channel: a small first chunk at once, more and more ahead the more is read."""
 
-    __slots__ = ("_ahead", "_part", "_position", "_taken")
+    __slots__ = ("_ahead", "_most", "_part", "_position", "_taken")
 
-    def __init__(self, part: LargePart) -> None:
+    def __init__(self, part: LargePart, most: int) -> None:
         self._part = part
+        self._most = most
         self._position = 0
         self._ahead = 0  # chunks sent and not taken
         self._taken = 0
@@ -114,7 +119,7 @@ class _Body:
 
     def next_chunk(self) -> bytes | None:
         # Many a reader wants no more than the beginning.
-        if self.is_sent or self._ahead >= min(AHEAD, max(1, 4 * self._taken)):
+        if self.is_sent or self._ahead >= min(self._most, max(1, 4 * self._taken)):
             return None
         self._ahead += 1
         chunk = self._part.read(self._position, CHUNK if self._taken else FIRST_CHUNK)

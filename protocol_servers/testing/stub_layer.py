@@ -74,6 +74,10 @@ class StubInbox:
         """What was announced."""
         return _Heard(any(self.announced.values()))
 
+    def capacity(self, channel: str) -> int:
+        """Return what a channel holds where nothing is configured."""
+        return 16 if "?" in channel else 1000
+
     def take(self) -> list[Sent]:
         """Return what was sent since the last call."""
         sent, self.sent = self.sent, []

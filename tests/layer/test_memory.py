@@ -348,6 +348,12 @@ def test_an_inbox_without_callbacks_for_credit_takes_none(loop: asyncio.Abstract
     assert [item.message for item in got] == [{"n": 2}]
 
 
+def test_an_inbox_says_what_a_channel_holds(loop: asyncio.AbstractEventLoop) -> None:
+    layer = MemoryLayer(capacity=50, channel_capacity={"body?*": 3, "mail.*": 7})
+    inbox = layer.open_inbox("x!", loop=loop, receive=lambda items: None)
+    assert [inbox.capacity(name) for name in ("body?1", "other?1", "mail.in", "mail.body?1", "a")] == [3, 16, 7, 16, 50]
+
+
 def test_the_gone_are_remembered_within_bounds(
     loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -156,6 +156,23 @@ def test_the_last_chunk_has_room_in_a_full_channel(stage: Staging) -> None:
     assert sent[-1].message == {"content": bytes(5)}
 
 
+def test_no_more_chunks_are_sent_than_their_channel_holds(stage: Staging, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = stage()
+    monkeypatch.setattr(here.inbox, "capacity", lambda channel: 3)
+    body = bytes(range(256)) * 256 * 9
+    here.feed(POST % len(body) + body)
+    _, *sent = here.inbox.take()
+    assert len(sent) == 3
+    for _ in range(3):
+        here.credit(sent[0], 1)
+    sent += here.inbox.take()
+    assert len(sent) == 6
+    here.credit(sent[0], 3)
+    sent += here.inbox.take()
+    assert b"".join(each.message["content"] for each in sent) == body[65536:]
+    assert sent[-1].options["last"]
+
+
 def test_the_end_of_a_body_waits_for_room_too(stage: Staging) -> None:
     here = stage()
     size = 65536 * 18 + 5

@@ -339,6 +339,22 @@ def test_large_parts_go_through_channels_at_their_readers_pace(stage: Any) -> No
     assert play.inbox.take() == []
 
 
+def test_no_more_of_a_part_is_sent_than_its_channel_holds(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    play = stage()
+    monkeypatch.setattr(play.inbox, "capacity", lambda channel: 3)
+    play.mail("a@b", content=attached(3_000_000) + "--b--")
+    play.loop.finish_thread()
+    sent = play.inbox.take()
+    [message] = [one for one in sent if one.channel == "email.receive"]
+    channel = message.message["content"]["parts"][1]["body_channel"]
+    local = message.message["reply_channel"].partition("!")[2]
+    counts = [len(sent) - 1]
+    for _ in range(4):
+        play.inbox.credit(channel, local, 1)
+        counts.append(len(play.sent(channel)))
+    assert counts == [1, 3, 1, 1, 1]
+
+
 def many_parts(count: int, size: int) -> str:
     part = "--b\r\nContent-Type: application/x\r\n\r\n" + ("y" * 98 + "\r\n") * (size // 100)
     return "Message-ID: <1>\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" + part * count + "--b--"
