@@ -6,6 +6,7 @@ trunkline       `trunkline serve http`, Redis, and one `trunkline work` with one
 in one process  `trunkline run`: the memory layer
 core            our HTTP core answering by itself: what the bus and the worker add is the difference
 uvicorn         with httptools and uvloop, no bus
+daphne          no bus
 gunicorn        one sync worker, no bus
 
 The load comes from wrk (Debian package wrk). Only the ratios of one run mean anything: client and servers share the
@@ -29,10 +30,12 @@ from typing import Any
 from comparison import Goal, Round, arguments, compare
 from http_load import load
 from processes import HELLO, Running, free_port
-from systems import Start, System, gunicorn, trunkline, trunkline_alone, uvicorn
+from systems import Start, System, daphne, gunicorn, trunkline, trunkline_alone, uvicorn
 
 GOALS = (
+    Goal("requests/s", "trunkline", "daphne"),
     Goal("requests/s", "trunkline", "gunicorn", least=2),
+    Goal("requests/s", "trunkline", "uvicorn", least=0.5),
     Goal("requests/s", "trunkline", "uvicorn", least=0.8, word="aim"),
     Goal("requests/s", "in one process", "uvicorn"),
     Goal("requests/s", "core", "uvicorn"),
@@ -101,6 +104,7 @@ SUBJECTS: dict[str, Start] = {
     "in one process": trunkline_alone,
     "core": core,
     "uvicorn": uvicorn,
+    "daphne": daphne,
     "gunicorn": gunicorn,
 }
 

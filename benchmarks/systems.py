@@ -75,6 +75,15 @@ def uvicorn(application: str = "hello:asgi") -> Iterator[System]:
 
 
 @contextmanager
+def daphne() -> Iterator[System]:
+    """Run daphne, the HTTP server of Channels on Twisted, and no bus."""
+    port = free_port()
+    with _peer("server", "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "-v", "0", "hello:asgi") as server:
+        server.wait_for_hello(port)
+        yield System(port, [server])
+
+
+@contextmanager
 def gunicorn() -> Iterator[System]:
     """Run gunicorn with one sync worker, and no bus."""
     port = free_port()

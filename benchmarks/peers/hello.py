@@ -1,4 +1,4 @@
-"""HTTP hello without a bus, for uvicorn and gunicorn; and WebSockets that are opened and left alone, for uvicorn."""
+"""HTTP hello without a bus, for ASGI and WSGI servers; and WebSockets that are opened and left alone."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
