@@ -325,20 +325,11 @@ class Consuming:
             answer = form.unrouted
             if form.sender_repeats and given.delivery.id is not None:
                 # Its sender was told long ago that it is taken, and hears no refusal any more.
-                self._bury_accepted(given)
+                self.stats["unrouted"] += 1
+                self._settle_failed(given, "no route takes it")
                 return
         self.stats["unrouted"] += 1
         self._answer(given, answer)
-
-    def _bury_accepted(self, given: Given) -> None:
-        """Make a dead letter of a message that was accepted for good, and that no route takes."""
-        self.stats["unrouted"] += 1
-        self.stats["dead_letters"] += 1
-        delivery = given.delivery
-        batch = self._layer.batch()
-        batch.dead_letter(given.channel, delivery.original(), reason="no route takes it", tries=delivery.tries)
-        batch.ack(delivery)
-        self._flusher.put(batch.calls)
 
     def _delay(self, given: Given) -> None:
         queued = given.delivery.queued or 0.0
