@@ -137,11 +137,8 @@ class Inbox(ABC):
             return
         if call is None:
             self._refuse(then, True)
-            return
-        self._calls.append(call)
-        self._thens.append(then)
-        if not self._leaving:
-            self._leave_soon()
+        else:
+            self._enqueue(call, then)
 
     def send_group(
         self, group: str, message: dict[str, Any], exclude: str | Iterable[str] | None = None, then: Then | None = None
@@ -227,11 +224,8 @@ class Inbox(ABC):
         self._calls.append(call)
         self._thens.append(then)
         if not self._leaving:
-            self._leave_soon()
-
-    def _leave_soon(self) -> None:
-        self._leaving = True
-        self._loop.call_soon(self._flush)
+            self._leaving = True
+            self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._leaving = False
